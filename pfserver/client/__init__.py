@@ -1,0 +1,1 @@
+"""Python clients for each protocol, and the pfserver command."""

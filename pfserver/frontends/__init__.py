@@ -1,0 +1,1 @@
+"""Twisted protocols and resources: wire values to engine calls and back, nothing more."""

@@ -1,0 +1,1 @@
+"""What is produced: the .pf project, its data sources, rules and templates."""

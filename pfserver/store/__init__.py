@@ -1,0 +1,1 @@
+"""What is kept: jobs and their messages, globals, and the output folders."""

@@ -11,7 +11,7 @@ class PFServerError(Exception):
     """The base of everything that pfserver raises on purpose."""
 
 
-# -- what a submitter can get wrong ----------------------------------------------------------------------------------------
+# -- what a submitter can get wrong --------
 
 
 class MissingVariable(PFServerError):
@@ -54,7 +54,7 @@ class NoSuchQueue(PFServerError):
     """There is no queue of that name."""
 
 
-# -- what a follower or an operator can get wrong --------------------------------------------------------------------------
+# -- what a follower or an operator can get wrong --------
 
 
 class NoSuchJob(PFServerError):
@@ -69,7 +69,7 @@ class LeaseLost(PFServerError):
     """The lease of a job ran out and somebody else holds it now."""
 
 
-# -- what can go wrong for everybody ---------------------------------------------------------------------------------------
+# -- what can go wrong for everybody --------
 
 
 class StoreUnavailable(PFServerError):
@@ -96,7 +96,7 @@ class ConfigurationError(PFServerError):
     """An option or the configuration file cannot be used."""
 
 
-# -- what ends a job -------------------------------------------------------------------------------------------------------
+# -- what ends a job --------
 
 
 class JobFailed(PFServerError):

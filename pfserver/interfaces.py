@@ -22,7 +22,7 @@ from zope.interface import Attribute, Interface
 
 from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
 
-# -- the engine ------------------------------------------------------------------------------------------------------------
+# -- the engine --------
 
 
 class IEngine(Interface):
@@ -77,7 +77,7 @@ class IEngine(Interface):
     def restart() -> Awaitable[None]:
         """Restart executors and backends. Jobs are kept: those that ran go back to their queue and run again."""
 
-    # -- remote workers: a lease instead of a claim ------------------------------------------------------------------
+    # -- remote workers: a lease instead of a claim --------
 
     def lease(
         holder: str, choose: Callable[[Sequence[Job]], Job | None], *, backends: Sequence[str], seconds: float
@@ -123,7 +123,7 @@ class IFollower(Interface):
         """Stop waiting: a pending :meth:`next` returns empty. May be called more than once."""
 
 
-# -- the store -------------------------------------------------------------------------------------------------------------
+# -- the store --------
 
 
 class IJobStore(Interface):
@@ -206,7 +206,7 @@ class IJobStore(Interface):
 
 
 class IOutputs(Interface):
-    """Where finished output lies: one folder a job, complete or not there at all. All methods block: call in a thread."""
+    """Where finished output lies: one folder a job, complete or not there at all. All methods block: use a thread."""
 
     def begin(job: Job) -> Path:
         """A fresh, empty staging folder beside the final one. Raises ``OutputUnavailable``."""
@@ -228,7 +228,7 @@ class IGlobals(Interface):
     """M globals, ordered as M collates: environments are separate namespaces. See :mod:`pfserver.store.globals`."""
 
 
-# -- backends --------------------------------------------------------------------------------------------------------------
+# -- backends --------
 
 
 class IReporter(Interface):
@@ -323,7 +323,7 @@ class IBackendPlugin(Interface):
         """
 
 
-# -- data sources ----------------------------------------------------------------------------------------------------------
+# -- data sources --------
 
 
 class IDataSourcePlugin(Interface):
@@ -348,7 +348,7 @@ class IDataSourcePlugin(Interface):
         """The number of records where it can be had at little cost, else None. Runs in a thread."""
 
 
-# -- front ends ------------------------------------------------------------------------------------------------------------
+# -- front ends --------
 
 
 class IFrontEndPlugin(Interface):

@@ -23,7 +23,7 @@ class Number(IntEnum):
         member.fixed = fixed
         return member
 
-    # -- information ---------------------------------------------------------------------------------------------------
+    # -- information --------
     OK = 0, "success: the result follows", True
     ENDED = 1, "Transaction <id> ended: the last line of every monitor", True
     COMPLETED = 20, "Job completed successfully", True
@@ -42,7 +42,7 @@ class Number(IntEnum):
     UNKNOWN_VARIABLE = 117, "a _sys_ variable that this server does not know was ignored"
     LEASED = 118, "a factory took the job"
 
-    # -- errors told by a monitor ----------------------------------------------------------------------------------------
+    # -- errors told by a monitor --------
     RULE_FAILED = 5000, "Evaluation failed for variable: a rule threw, returned nothing or ran out of its limits", True
     RECORD_DATA = 5001, "a record lacks a column or holds a value that does not fit"
     RECORD_TEMPLATE = 5002, "the template could not be set for this record"
@@ -58,7 +58,7 @@ class Number(IntEnum):
     DOCUMENT_BROKEN = 5017, "the document cannot be converted"
     TIMED_OUT = 5018, "the job took longer than it may"
 
-    # -- errors that answer a packet -------------------------------------------------------------------------------------
+    # -- errors that answer a packet --------
     INTERNAL = 5100, "an error inside the server; its log has the details"
     NOT_XML = 5101, "the packet is not well-formed XML"
     WRONG_ROOT = 5102, "the packet's root element is not job_command"

@@ -152,8 +152,13 @@ class IJobStore(Interface):
     def waiting(queue: str = "") -> Awaitable[int]:
         """The number of queued jobs, of one queue or of all."""
 
-    def claim(queue: str, backends: Sequence[str], limit: int, node: str) -> Awaitable[Sequence[Job]]:
-        """Move at most ``limit`` queued jobs to running for ``node``: by priority, then age. Counts an attempt."""
+    def claim(
+        queue: str, backends: Sequence[str], limit: int, *, node: str, messages: Sequence[tuple[int, str]] = ()
+    ) -> Awaitable[Sequence[Job]]:
+        """Move at most ``limit`` queued jobs to running for ``node``: by priority, then age.
+
+        Counts an attempt and adds the messages to each job.
+        """
 
     def append(
         job_id: int,
@@ -181,16 +186,26 @@ class IJobStore(Interface):
     def cancel(job_id: int, closing: Callable[[Job], Sequence[tuple[int, str]]]) -> Awaitable[Job]:
         """Queued: done with outcome cancelled and the messages ``closing`` gives. Working: cancelling. Done: as is."""
 
-    def requeue(job_id: int, *, node: str, messages: Sequence[tuple[int, str]] = ()) -> Awaitable[Job]:
-        """Put a working job of ``node`` back into its queue. A cancelling one cannot go back: ``WrongState``."""
+    def requeue(
+        job_id: int, *, node: str, messages: Sequence[tuple[int, str]] = (), refund: bool = False
+    ) -> Awaitable[Job]:
+        """Put a working job of ``node`` back into its queue; with ``refund`` the attempt does not count.
+
+        A cancelling one cannot go back: ``WrongState``.
+        """
 
     def abandoned(node: str) -> Awaitable[Sequence[Job]]:
         """Working jobs that this node, in an earlier life, had claimed and left."""
 
     def lease(
-        holder: str, choose: Callable[[Sequence[Job]], Job | None], *, backends: Sequence[str], expires_at: float
+        holder: str,
+        choose: Callable[[Sequence[Job]], Job | None],
+        *,
+        backends: Sequence[str],
+        expires_at: float,
+        messages: Sequence[tuple[int, str]] = (),
     ) -> Awaitable[Job | None]:
-        """As :meth:`IEngine.lease`; counts an attempt."""
+        """As :meth:`IEngine.lease`; counts an attempt and adds the messages."""
 
     def renew(job_id: int, holder: str, *, expires_at: float) -> Awaitable[Job]:
         """Move the end of a lease. Raises ``LeaseLost``."""
@@ -222,6 +237,9 @@ class IOutputs(Interface):
 
     def folder(job: Job) -> Path:
         """The final folder: ``<final output dir>/<transaction id>``."""
+
+    def resolve(name: str) -> Path:
+        """The folder that a submitter's final output dir means; "" is the default. Raises ``OutsideRoot``."""
 
 
 class IGlobals(Interface):
@@ -375,7 +393,6 @@ class IFrontEndServices(Interface):
     clock = Attribute("IReactorTime: time for time-outs")
     state = Attribute("pathlib.Path: the state folder")
     store = Attribute("the database, for front ends that keep tables of their own (see pfserver.store.database)")
-    output_roots = Attribute("Sequence[pathlib.Path]: the roots that _sys_FinalOutputDir may name a folder under")
     projects_root = Attribute("pathlib.Path")
     build_string = Attribute("str: the server's name and versions, for those who ask")
 

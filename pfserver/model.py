@@ -119,6 +119,8 @@ class Job:
     failures: int = 0
     messages: int = 0
     """How many messages are stored; the last one's sequence number."""
+    lease_until: float | None = None
+    """When the lease of a remote factory ends."""
 
     @property
     def transaction_id(self) -> str:

@@ -246,6 +246,14 @@ class IGlobals(Interface):
     """M globals, ordered as M collates: environments are separate namespaces. See :mod:`pfserver.store.globals`."""
 
 
+class IFactories(Interface):
+    """Who may ask for conversions and who does them: accounts, tokens, factories and their workers.
+
+    Made as ``pfserver.store.factories.Factories(database, clock)``: nothing to start or stop, it loads what it keeps
+    when it is first asked. See there for the methods.
+    """
+
+
 # -- backends --------
 
 
@@ -393,6 +401,7 @@ class IFrontEndServices(Interface):
     clock = Attribute("IReactorTime: time for time-outs")
     state = Attribute("pathlib.Path: the state folder")
     store = Attribute("the database, for front ends that keep tables of their own (see pfserver.store.database)")
+    factories = Attribute("IFactories: accounts, tokens and remote factories")
     projects_root = Attribute("pathlib.Path")
     build_string = Attribute("str: the server's name and versions, for those who ask")
 
@@ -403,6 +412,7 @@ __all__ = [
     "IBackendServices",
     "IDataSourcePlugin",
     "IEngine",
+    "IFactories",
     "IFollower",
     "IFrontEnd",
     "IFrontEndPlugin",

@@ -371,9 +371,9 @@ class PropertyTests(SynchronousTestCase):
         for size in (0, step):
             try:
                 outcomes.append(repr(type(read(data, step=size))))
-            except Fault as fault:
-                outcomes.append(str(fault.code))
-        # However it was cut: the same kind of answer.
+            except Fault:
+                outcomes.append("refused")
+        # However it was cut: the same kind of answer (with several faults in it, another one may come first).
         self.assertEqual(outcomes[0], outcomes[1])
 
     @settings(deadline=None, max_examples=150)
@@ -403,7 +403,8 @@ class PropertyTests(SynchronousTestCase):
     @settings(deadline=None)
     @given(VALUES)
     def test_we_read_the_standard_library(self, content: object) -> None:
-        data = xmlrpc.client.dumps((content,), "m", allow_none=True).encode()
+        # A bare carriage return, as the standard library writes it, is a line feed to every XML parser.
+        data = xmlrpc.client.dumps((content,), "m", allow_none=True).replace("\r", "&#13;").encode()
         self.assertEqual(read(data), Call("m", (content,)))  # type: ignore[arg-type]
 
     @settings(deadline=None)

@@ -261,7 +261,10 @@ class IReporter(Interface):
     """How a backend tells the engine about the one job that it works on, and hears that it should stop."""
 
     job = Attribute("Job: the job as it was when it was claimed")
-    folder = Attribute("pathlib.Path: the staging folder; what lies there when the backend returns is the job's output")
+    folder = Attribute(
+        "pathlib.Path: the staging folder, made at its first use (may raise OutputUnavailable); what lies there when the"
+        " backend returns is the job's output"
+    )
     cancelled = Attribute("bool: whether the job was cancelled: finish the current document and return CANCELLED")
 
     def when_cancelled() -> Awaitable[None]:

@@ -108,7 +108,7 @@ class Job:
     attempts: int = 0
     """How often a backend or a factory has begun with it."""
     node: str = ""
-    """The server (or the factory) that works on it."""
+    """The server (or the factory) that works on it, or did last."""
     created_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None

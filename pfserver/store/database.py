@@ -1,7 +1,7 @@
 """The database: one writer thread that commits in groups, and a few threads that read.
 
-Acknowledged means on disk: a write's Deferred fires after its commit. What is asked for while a commit runs is committed
-together as the next group, so that many small jobs share one flush of the disk (SQLite: WAL, synchronous=FULL).
+Acknowledged means on disk: a write's Deferred fires after its commit. What is asked for while a commit runs is
+committed together as the next group, so that many small jobs share one flush of the disk (SQLite: WAL, FULL).
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Jobs to rows and back."""
+"""Jobs, messages and artifacts to rows and back."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from pfserver.model import Job, JobRequest, Outcome, State
+from pfserver.model import Artifact, Job, JobRequest, Outcome, State
 from pfserver.store.tables import JOBS
 
 #: What changes while a job lives; all else stays as it was submitted.
@@ -99,6 +100,26 @@ def row_to_job(row: sa.Row[Any]) -> Job:
         messages=row.messages,
         lease_until=row.lease_until,
     )
+
+
+def message_rows(job: Job, texts: Sequence[tuple[int, str]], time: float) -> list[dict[str, Any]]:
+    """Rows of messages that follow those which the job has."""
+    return [
+        {"job_id": job.id, "sequence": sequence, "number": int(number), "text": text, "time": time}
+        for sequence, (number, text) in enumerate(texts, job.messages + 1)
+    ]
+
+
+def artifact_to_row(job_id: int, artifact: Artifact) -> dict[str, Any]:
+    """All columns of an artifact."""
+    return {
+        "job_id": job_id,
+        "name": artifact.name,
+        "media_type": artifact.media_type,
+        "size": artifact.size,
+        "pages": artifact.pages,
+        "sha256": artifact.sha256,
+    }
 
 
 def _to_json(mapping: Any) -> str:

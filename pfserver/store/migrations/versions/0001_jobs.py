@@ -47,6 +47,8 @@ def upgrade() -> None:
     # Partial: waiting and working jobs stay quick to find among any number of done ones.
     op.execute("CREATE INDEX jobs_waiting ON jobs (queue, priority DESC, id) WHERE state = 'queued'")
     op.execute("CREATE INDEX jobs_unfinished ON jobs (id) WHERE state <> 'done'")
+    op.execute("CREATE INDEX jobs_working ON jobs (node) WHERE state IN ('running', 'cancelling')")
+    op.execute("CREATE INDEX jobs_leased ON jobs (lease_until) WHERE lease_until IS NOT NULL")
     op.execute("CREATE INDEX jobs_done ON jobs (finished_at, id) WHERE state = 'done'")
     op.execute("CREATE INDEX jobs_group ON jobs (request_group) WHERE request_group <> ''")
     op.create_table(

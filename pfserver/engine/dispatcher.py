@@ -1,0 +1,150 @@
+"""Takes jobs from one queue and keeps so many of them at work at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pfserver.engine.reports import Tools
+from pfserver.engine.run import Run
+from pfserver.errors import StoreUnavailable
+from pfserver.interfaces import IBackend
+from pfserver.model import Job
+
+#: Seconds before a claim that the store refused is tried again.
+RETRY_DELAY = 1.0
+
+
+class Dispatcher:
+    """Claims and runs the jobs of one queue.
+
+    :param slots: jobs that run at once.
+    :param first: messages that each claimed job begins with.
+    :param poll: seconds between looks into a store that other servers fill too; None where there are none.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        queue: str,
+        slots: int,
+        backends: Mapping[str, IBackend],
+        tools: Tools,
+        *,
+        first: Sequence[tuple[int, str]] = (),
+        poll: float | None = None,
+    ) -> None:
+        self.queue = queue
+        self.slots = slots
+        self.runs: dict[int, Run] = {}
+        self._backends = backends
+        self._tools = tools
+        self._first = first
+        self._poll = poll
+        self._active = False
+        self._claiming = False
+        self._dirty = False
+        self._timer: IDelayedCall | None = None
+        self._idle: list[Deferred[None]] = []
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._active = True
+        self.wake()
+        if self._poll is not None:
+            self._look_again(self._poll)
+
+    def pause(self) -> None:
+        """Take no more jobs; those that run go on."""
+        self._active = False
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def stop_runs(self) -> None:
+        """Stop the jobs that run; they go back to the queue."""
+        for run in list(self.runs.values()):
+            run.stop()
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires once nothing runs any more; only useful while paused."""
+        waiter: Deferred[None] = Deferred()
+        self._idle.append(waiter)
+        self._check_idle()
+        return waiter
+
+    def wake(self) -> None:
+        """There may be jobs in the queue."""
+        self._dirty = True
+        if self._active and not self._claiming and len(self.runs) < self.slots and self._backends:
+            self._claiming = True
+            Deferred.fromCoroutine(self._claim()).addErrback(self._claim_failed)
+
+    async def _claim(self) -> None:
+        try:
+            while self._active and self._dirty and (free := self.slots - len(self.runs)) > 0:
+                self._dirty = False
+                jobs = await self._tools.store.claim(
+                    self.queue, tuple(self._backends), free, node=self._tools.node, messages=self._first
+                )
+                if len(jobs) == free:
+                    self._dirty = True
+                for job in jobs:
+                    self._begin(job)
+        finally:
+            self._claiming = False
+            self._check_idle()
+
+    def _claim_failed(self, failure: Failure) -> None:
+        self._dirty = True
+        if isinstance(failure.value, StoreUnavailable):
+            self.log.warn("queue.claim-failed", queue=self.queue, reason=failure.getErrorMessage())
+        else:
+            self.log.failure("queue.claim-broken", failure, queue=self.queue)
+        if self._active:
+            self._look_again(RETRY_DELAY)
+
+    def _look_again(self, delay: float) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._tools.clock.callLater(delay, self._looked)
+
+    def _looked(self) -> None:
+        self._timer = None
+        if self._poll is not None:
+            self._look_again(self._poll)
+        self.wake()
+
+    def _begin(self, job: Job) -> None:
+        run = Run(job, self._backends[job.request.backend], self._tools)
+        self.runs[job.id] = run
+        self._tools.feed.told(job, self._first)
+        done = Deferred.fromCoroutine(run.execute())
+        if not self._active:
+            # Claimed while the server began to stop.
+            run.stop()
+        done.addErrback(self._run_failed, job)
+        done.addCallback(self._ended, job.id)
+
+    def _run_failed(self, failure: Failure, job: Job) -> bool:
+        self.log.failure("job.run-failed", failure, transaction=job.transaction_id)
+        return False
+
+    def _ended(self, given_back: bool, job_id: int) -> None:
+        del self.runs[job_id]
+        self._dirty = self._dirty or given_back
+        self._check_idle()
+        if self._dirty:
+            self.wake()
+
+    def _check_idle(self) -> None:
+        if not self.runs and not self._claiming:
+            waiters, self._idle = self._idle, []
+            for waiter in waiters:
+                if not waiter.called:
+                    waiter.callback(None)

@@ -1,0 +1,149 @@
+"""Jobs that a remote factory works on: lease, renew, give back, finish, and what becomes of a lease that ran out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pfserver.engine import texts
+from pfserver.engine.reports import Tools
+from pfserver.errors import LeaseLost, StoreUnavailable, WrongState
+from pfserver.model import Artifact, Job, Outcome, Progress, State
+from pfserver.numbers import Number
+
+#: Seconds between two looks for leases that ran out.
+SWEEP_INTERVAL = 5.0
+
+Texts = Sequence[tuple[int, str]]
+
+
+class Leases:
+    """The leasing half of ``IEngine``.
+
+    :param first: messages that each leased job begins with.
+    :param wake: called with the name of a queue that a job went back to.
+    """
+
+    log = Logger()
+
+    def __init__(self, tools: Tools, first: Texts, wake: Callable[[str], None]) -> None:
+        self._tools = tools
+        self._first = first
+        self._wake = wake
+        self._timer: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Begin to look for leases that ran out."""
+        self._timer = self._tools.clock.callLater(SWEEP_INTERVAL, self._on_timer)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    async def lease(
+        self, holder: str, choose: Callable[[Sequence[Job]], Job | None], backends: Sequence[str], seconds: float
+    ) -> Job | None:
+        """See ``IEngine``."""
+        first = [*self._first, (Number.LEASED, f"Taken by {holder}")]
+        job = await self._tools.store.lease(
+            holder, choose, backends=backends, expires_at=self._tools.clock.seconds() + seconds, messages=first
+        )
+        if job is not None:
+            self._tools.feed.told(job, first)
+        return job
+
+    async def renew(self, job_id: int, holder: str, seconds: float) -> Job:
+        """See ``IEngine``."""
+        return await self._tools.store.renew(job_id, holder, expires_at=self._tools.clock.seconds() + seconds)
+
+    async def release(self, job_id: int, holder: str, reason: str) -> Job:
+        """See ``IEngine``."""
+        job = await self._tools.store.get(job_id)
+        if job.node != holder or job.state not in (State.LEASED, State.CANCELLING):
+            raise LeaseLost(f"{job.transaction_id} is not leased to {holder}")
+        return await self._give_back(job, reason)
+
+    async def finish(
+        self,
+        job_id: int,
+        holder: str,
+        outcome: Outcome,
+        progress: Progress,
+        messages: Texts,
+        publish: Callable[[Path], Sequence[Artifact]] | None,
+    ) -> Job:
+        """See ``IEngine``."""
+        job = await self._tools.store.get(job_id)
+        if job.node != holder or job.state in (State.DONE, State.RUNNING):
+            raise LeaseLost(f"{job.transaction_id} is not leased to {holder}")
+        artifacts: Sequence[Artifact] = ()
+        if publish is not None:
+            artifacts = await self._tools.in_thread(self._publish, job, publish)
+        told = [*messages, *texts.closing(job, outcome, progress)]
+        try:
+            job = await self._tools.store.finish(
+                job_id, outcome, node=holder, messages=told, progress=progress, artifacts=artifacts
+            )
+        except WrongState as error:
+            raise LeaseLost(f"{job.transaction_id} is not leased to {holder} any more") from error
+        self._tools.feed.told(job, told)
+        return job
+
+    def _publish(self, job: Job, publish: Callable[[Path], Sequence[Artifact]]) -> Sequence[Artifact]:
+        outputs = self._tools.outputs
+        folder = outputs.begin(job)
+        try:
+            artifacts = publish(folder)
+            outputs.publish(job)
+        except BaseException:
+            outputs.discard(job)
+            raise
+        return artifacts
+
+    async def _give_back(self, job: Job, reason: str) -> Job:
+        """Back to the queue; done where it was cancelled or has no attempt left."""
+        outcome: Outcome | None = None
+        told: list[tuple[int, str]] = []
+        if job.state is State.CANCELLING:
+            outcome = Outcome.CANCELLED
+        elif job.attempts >= job.request.max_attempts:
+            outcome = Outcome.FAILED
+            told = [texts.attempts_spent(job, reason)]
+        if outcome is None:
+            told = [texts.retry(reason)]
+            job = await self._tools.store.requeue(job.id, node=job.node, messages=told)
+            self._wake(job.request.queue)
+        else:
+            told += texts.closing(job, outcome, texts.counts(job))
+            job = await self._tools.store.finish(job.id, outcome, node=job.node, messages=told)
+        self._tools.feed.told(job, told)
+        return job
+
+    def _on_timer(self) -> None:
+        def again(_: object) -> None:
+            if self._timer is not None:
+                self.start()
+
+        Deferred.fromCoroutine(self.sweep()).addErrback(self._sweep_failed).addBoth(again)
+
+    async def sweep(self) -> None:
+        """Give back what is leased too long."""
+        for job in await self._tools.store.expired_leases(self._tools.clock.seconds()):
+            try:
+                await self._give_back(job, f"the lease of {job.node} ran out")
+            except WrongState:
+                # Renewed or finished in this very moment.
+                self.log.debug("lease.kept", transaction=job.transaction_id)
+
+    def _sweep_failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, StoreUnavailable):
+            self.log.warn("lease.sweep-failed", reason=failure.getErrorMessage())
+        else:
+            self.log.failure("lease.sweep-broken", failure)

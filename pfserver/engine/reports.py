@@ -1,0 +1,183 @@
+"""What a backend has reported: gathered, stored in groups, told to the followers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pfserver.engine import texts
+from pfserver.engine.feed import Feed
+from pfserver.errors import StoreUnavailable, WrongState
+from pfserver.interfaces import IJobStore, IOutputs
+from pfserver.model import Artifact, Job, Outcome, Progress
+
+#: Seconds that reports are gathered before they are stored together.
+FLUSH_DELAY = 0.1
+
+#: So many messages are stored without waiting for more.
+FLUSH_MESSAGES = 200
+
+#: Seconds between two told progress lines (Pageflex: at most twice a second).
+PROGRESS_INTERVAL = 0.5
+
+#: Seconds before a report that could not be stored is tried again.
+RETRY_DELAY = 5.0
+
+#: Calls a blocking function in a thread.
+InThread = Callable[..., Awaitable[Any]]
+
+
+@frozen
+class Tools:
+    """What all runs of a server share."""
+
+    store: IJobStore
+    outputs: IOutputs
+    feed: Feed
+    clock: IReactorTime
+    in_thread: InThread
+    node: str
+
+
+class Reports:
+    """Reports of one job on their way to the store; steps are made one after another.
+
+    :param notice: called with the job each time it was stored.
+    """
+
+    """What a backend has reported and is not stored yet; stored in groups, one after another."""
+
+    log = Logger()
+
+    def __init__(self, job: Job, tools: Tools, notice: Callable[[Job], None]) -> None:
+        self._job = job
+        self._tools = tools
+        self._notice = notice
+        self._messages: list[tuple[int, str]] = []
+        self._artifacts: list[Artifact] = []
+        self._progress = texts.counts(job)
+        self._changed = False
+        self._told_at = tools.clock.seconds()
+        self._timer: IDelayedCall | None = None
+        self._lock = DeferredLock()
+        self._closed = False
+
+    def message(self, number: int, text: str) -> None:
+        self._messages.append((int(number), text))
+        self._schedule(0 if len(self._messages) >= FLUSH_MESSAGES else FLUSH_DELAY)
+
+    def artifact(self, artifact: Artifact) -> None:
+        self._artifacts.append(artifact)
+        self._schedule(FLUSH_DELAY)
+
+    def progress(self, progress: Progress) -> None:
+        if progress != self._progress:
+            self._progress = progress
+            self._changed = True
+            self._schedule(FLUSH_DELAY)
+
+    def restart(self, number: int, text: str) -> None:
+        """Forget what was produced; the next try begins from nothing."""
+        self._artifacts.clear()
+        self.progress(Progress())
+        self.message(number, text)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    async def flush(self) -> None:
+        await self._locked(self._append)
+
+    async def finish(self, outcome: Outcome) -> None:
+        await self._locked(lambda: self._finish(outcome))
+
+    async def requeue(self, text: tuple[int, str], *, refund: bool) -> None:
+        await self._locked(lambda: self._requeue(text, refund))
+
+    async def _append(self) -> None:
+        if not (self._messages or self._artifacts or self._changed):
+            return
+        self._tell_progress()
+        messages, artifacts, progress = self._take()
+        try:
+            job = await self._tools.store.append(
+                self._job.id, messages=messages, progress=progress, artifacts=artifacts
+            )
+        except StoreUnavailable:
+            self._put_back(messages, artifacts)
+            raise
+        self._stored(job, messages)
+
+    async def _finish(self, outcome: Outcome) -> None:
+        messages, artifacts, progress = self._take()
+        last = [*messages, *texts.closing(self._job, outcome, progress)]
+        failed = outcome is Outcome.FAILED
+        try:
+            if artifacts and not failed:
+                await self._tools.store.append(self._job.id, artifacts=artifacts)
+            job = await self._tools.store.finish(
+                self._job.id,
+                outcome,
+                node=self._tools.node,
+                messages=last,
+                progress=progress,
+                artifacts=() if failed else None,
+            )
+        except StoreUnavailable:
+            self._put_back(messages, artifacts)
+            raise
+        self._stored(job, last)
+
+    async def _requeue(self, text: tuple[int, str], refund: bool) -> None:
+        messages = [*self._take()[0], text]
+        job = await self._tools.store.requeue(self._job.id, node=self._tools.node, messages=messages, refund=refund)
+        self._stored(job, messages)
+
+    def _take(self) -> tuple[list[tuple[int, str]], list[Artifact], Progress]:
+        messages, self._messages = self._messages, []
+        artifacts, self._artifacts = self._artifacts, []
+        self._changed = False
+        return messages, artifacts, self._progress
+
+    def _put_back(self, messages: list[tuple[int, str]], artifacts: list[Artifact]) -> None:
+        self._messages[:0] = messages
+        self._artifacts[:0] = artifacts
+        self._changed = True
+
+    def _stored(self, job: Job, messages: Sequence[tuple[int, str]]) -> None:
+        self._tools.feed.told(job, messages)
+        self._notice(job)
+
+    def _tell_progress(self) -> None:
+        now = self._tools.clock.seconds()
+        if self._changed and now - self._told_at >= PROGRESS_INTERVAL:
+            self._told_at = now
+            self._messages.append(texts.progress_line(self._progress))
+
+    async def _locked(self, step: Callable[[], Awaitable[None]]) -> None:
+        await self._lock.acquire()
+        try:
+            await step()
+        finally:
+            self._lock.release()
+
+    def _schedule(self, delay: float) -> None:
+        if self._timer is None and not self._closed:
+            self._timer = self._tools.clock.callLater(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        Deferred.fromCoroutine(self.flush()).addErrback(self._not_stored)
+
+    def _not_stored(self, failure: Any) -> None:
+        if isinstance(failure.value, StoreUnavailable):
+            self._schedule(RETRY_DELAY)
+        elif not isinstance(failure.value, WrongState):
+            self.log.failure("job.report-failed", failure, transaction=self._job.transaction_id)

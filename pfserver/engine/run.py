@@ -1,0 +1,202 @@
+"""One job at work: a backend produces it and reports; what it reports is stored in groups and told to followers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pfserver.engine import texts
+from pfserver.engine.reports import Reports, Tools
+from pfserver.errors import JobFailed, OutputUnavailable, StoreUnavailable, WorkerLost, WrongState
+from pfserver.interfaces import IBackend, IReporter
+from pfserver.model import Artifact, Job, Outcome, Progress, State
+from pfserver.numbers import Number
+
+#: Seconds before something that could not be written is tried again: the first wait, and the longest.
+RETRY_FIRST, RETRY_LONGEST = 5.0, 60.0
+
+Result = TypeVar("Result")
+
+
+@implementer(IReporter)
+class Run:
+    """Takes a claimed job to its outcome, or back to its queue. See ``IReporter`` for what the backend sees."""
+
+    log = Logger()
+
+    def __init__(self, job: Job, backend: IBackend, tools: Tools) -> None:
+        self.job = job
+        self.cancelled = False
+        self._backend = backend
+        self._tools = tools
+        self._reports = Reports(job, tools, self.notice)
+        self._folder: Path | None = None
+        self._cancel_waiters: list[Deferred[None]] = []
+        self._work: Deferred[Any] | None = None
+        self._stopping = False
+
+    # -- IReporter --------
+
+    @property
+    def folder(self) -> Path:
+        """See ``IReporter``."""
+        if self._folder is None:
+            self._folder = self._tools.outputs.begin(self.job)
+        return self._folder
+
+    def when_cancelled(self) -> Deferred[None]:
+        """See ``IReporter``."""
+        waiter: Deferred[None] = Deferred()
+        if self.cancelled:
+            waiter.callback(None)
+        else:
+            self._cancel_waiters.append(waiter)
+        return waiter
+
+    def message(self, number: int, text: str) -> None:
+        """See ``IReporter``."""
+        self._reports.message(number, text)
+
+    def progress(self, progress: Progress) -> None:
+        """See ``IReporter``."""
+        self._reports.progress(progress)
+
+    def artifact(self, artifact: Artifact) -> None:
+        """See ``IReporter``."""
+        self._reports.artifact(artifact)
+
+    async def flush(self) -> None:
+        """See ``IReporter``."""
+        await self._reports.flush()
+
+    # -- the engine's side --------
+
+    def notice(self, job: Job) -> None:
+        """The job was stored: perhaps it was cancelled."""
+        if job.state is State.CANCELLING and not self.cancelled:
+            self.cancelled = True
+            waiters, self._cancel_waiters = self._cancel_waiters, []
+            for waiter in waiters:
+                if not waiter.called:
+                    waiter.callback(None)
+
+    def stop(self) -> None:
+        """Stop the backend now; the job goes back to its queue, the attempt not counted."""
+        self._stopping = True
+        if self._work is not None:
+            self._work.cancel()
+
+    async def execute(self) -> bool:
+        """Produce the job until its outcome is stored (False) or it is back in its queue (True)."""
+        if self.job.attempts > 1:
+            await self._tools.in_thread(self._tools.outputs.discard, self.job)
+        try:
+            outcome = await self._until_written(self._produce)
+            await self._finish(outcome)
+            return False
+        except CancelledError:
+            return await self._give_back(texts.retry("the server stopped"), refund=True)
+        except WorkerLost as error:
+            return await self._after_loss(str(error))
+        except WrongState:
+            # Somebody else took the job or finished it, e.g. after this server's clock or disk stood still.
+            self.log.warn("job.lost", transaction=self.job.transaction_id)
+            await self._discard()
+            return False
+        finally:
+            self._reports.close()
+
+    async def _produce(self) -> Outcome:
+        try:
+            outcome = Outcome(await self._cancellable(self._backend.run(self)))
+        except (WorkerLost, OutputUnavailable, WrongState):
+            raise
+        except JobFailed as error:
+            self.message(error.number, error.text)
+            outcome = Outcome.FAILED
+        except Exception as error:  # a plugin's fault ends its job, not the server
+            if isinstance(error, CancelledError) and self._stopping:
+                raise
+            self.log.failure("job.backend-broken", transaction=self.job.transaction_id, backend=self._backend.name)
+            self.message(Number.BACKEND_BROKEN, "The backend failed on this job; the server's log has the details.")
+            outcome = Outcome.FAILED
+        if outcome is Outcome.FAILED:
+            await self._discard()
+        elif self._folder is not None:
+            await self._tools.in_thread(self._tools.outputs.publish, self.job)
+        return outcome
+
+    async def _finish(self, outcome: Outcome) -> None:
+        async def store() -> None:
+            await self._reports.finish(outcome)
+
+        await self._until_written(store)
+        self.log.info(
+            "job.done",
+            transaction=self.job.transaction_id,
+            outcome=outcome.status,
+            seconds=round(self._tools.clock.seconds() - (self.job.started_at or 0), 3),
+        )
+
+    async def _until_written(self, step: Callable[[], Awaitable[Result]]) -> Result:
+        """Do a step, again and again while the disk refuses: a job is not lost because there was no room for it."""
+        delay = RETRY_FIRST
+        while True:
+            try:
+                return await step()
+            except (OutputUnavailable, StoreUnavailable) as error:
+                self.log.warn(
+                    "job.waits-for-disk", transaction=self.job.transaction_id, reason=str(error), seconds=delay
+                )
+                if isinstance(error, OutputUnavailable):
+                    self._reports.restart(Number.OUTPUT_BROKEN, f"{error}; the job is tried again")
+                    await self._discard()
+            await self._pause(delay)
+            delay = min(delay * 2, RETRY_LONGEST)
+
+    async def _pause(self, seconds: float) -> None:
+        pause: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self._tools.clock.callLater(seconds, pause.callback, None)
+        await self._cancellable(pause)
+
+    async def _cancellable(self, work: Awaitable[Any]) -> Any:
+        if self._stopping:
+            if not isinstance(work, Deferred):
+                work.close()  # type: ignore[attr-defined]
+            raise CancelledError
+        self._work = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)  # type: ignore[arg-type]
+        try:
+            return await self._work
+        finally:
+            self._work = None
+
+    async def _after_loss(self, reason: str) -> bool:
+        if self.job.attempts < self.job.request.max_attempts:
+            return await self._give_back(texts.retry(reason), refund=False)
+        self._reports.message(*texts.attempts_spent(self.job, reason))
+        await self._discard()
+        await self._finish(Outcome.FAILED)
+        return False
+
+    async def _give_back(self, text: tuple[int, str], *, refund: bool) -> bool:
+        await self._discard()
+        try:
+            await self._reports.requeue(text, refund=refund)
+        except WrongState:
+            await self._reports.finish(Outcome.CANCELLED)
+            return False
+        except StoreUnavailable:
+            # The next start finds the job as abandoned.
+            self.log.warn("job.not-given-back", transaction=self.job.transaction_id)
+            return False
+        return True
+
+    async def _discard(self) -> None:
+        if self._folder is not None:
+            self._folder = None
+            await self._tools.in_thread(self._tools.outputs.discard, self.job)

@@ -1,0 +1,156 @@
+"""Jobs, their messages and artifacts in an SQL database: :class:`JobStore` provides ``IJobStore``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from pfserver.interfaces import IJobStore
+from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
+from pfserver.store import changes, queries
+from pfserver.store.changes import Change
+from pfserver.store.database import Database
+from pfserver.store.waiting import Claim, LeaseOffer, add_jobs, claim_jobs, lease_jobs
+
+Texts = Sequence[tuple[int, str]]
+
+#: So many messages are deleted in one commit: others are written in between.
+DELETED_AT_ONCE = 5000
+
+
+@implementer(IJobStore)
+class JobStore:
+    """The job store on a :class:`Database`; every method but the reads goes through its one writer."""
+
+    def __init__(self, database: Database, clock: IReactorTime) -> None:
+        self._database = database
+        self._clock = clock
+
+    # -- reads --------
+
+    def get(self, job_id: int) -> Deferred[Job]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.job, job_id)
+
+    def find(
+        self, *, after: int, limit: int, unfinished: bool = False, reverse: bool = False
+    ) -> Deferred[Sequence[Job]]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.jobs, after, limit, unfinished, reverse)
+
+    def messages(self, job_id: int, *, after: int, limit: int) -> Deferred[Sequence[Message]]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.messages, job_id, after, limit)
+
+    def artifacts(self, job_id: int) -> Deferred[Sequence[Artifact]]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.artifacts, job_id)
+
+    def waiting(self, queue: str = "") -> Deferred[int]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.waiting, queue)
+
+    def abandoned(self, node: str) -> Deferred[Sequence[Job]]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.abandoned, node)
+
+    def expired_leases(self, now: float) -> Deferred[Sequence[Job]]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.expired_leases, now)
+
+    def prunable(self, *, finished_before: float | None, keep: int | None, limit: int) -> Deferred[Sequence[Job]]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.prunable, finished_before, keep, limit)
+
+    # -- jobs come in and are taken --------
+
+    def add(self, requests: Sequence[JobRequest]) -> Deferred[Sequence[Job]]:
+        """See ``IJobStore``."""
+        now = self._clock.seconds()
+        return self._database.write(add_jobs, [Job(id=0, request=request, created_at=now) for request in requests])
+
+    def claim(
+        self, queue: str, backends: Sequence[str], limit: int, *, node: str, messages: Texts = ()
+    ) -> Deferred[Sequence[Job]]:
+        """See ``IJobStore``."""
+        claim = Claim(queue, tuple(backends), limit, node, self._clock.seconds(), tuple(messages))
+        return self._database.write(claim_jobs, claim)
+
+    def lease(
+        self,
+        holder: str,
+        choose: Callable[[Sequence[Job]], Job | None],
+        *,
+        backends: Sequence[str],
+        expires_at: float,
+        messages: Texts = (),
+    ) -> Deferred[Job | None]:
+        """See ``IJobStore``."""
+        offer = LeaseOffer(holder, choose, tuple(backends), expires_at, self._clock.seconds(), tuple(messages))
+        return self._database.write(lease_jobs, offer)
+
+    # -- jobs go on --------
+
+    def append(
+        self,
+        job_id: int,
+        *,
+        messages: Texts = (),
+        progress: Progress | None = None,
+        artifacts: Sequence[Artifact] = (),
+    ) -> Deferred[Job]:
+        """See ``IJobStore``."""
+        return self._change(job_id, partial(changes.reported, progress=progress), messages, artifacts)
+
+    def finish(
+        self,
+        job_id: int,
+        outcome: Outcome,
+        *,
+        node: str,
+        messages: Texts = (),
+        progress: Progress | None = None,
+        artifacts: Sequence[Artifact] | None = None,
+    ) -> Deferred[Job]:
+        """See ``IJobStore``."""
+        step = partial(
+            changes.finished, outcome=outcome, node=node, progress=progress, finished_at=self._clock.seconds()
+        )
+        return self._change(job_id, step, messages, artifacts or (), replace_artifacts=artifacts is not None)
+
+    def cancel(self, job_id: int, closing: Callable[[Job], Texts]) -> Deferred[Job]:
+        """See ``IJobStore``."""
+        step = partial(changes.cancelled, finished_at=self._clock.seconds())
+        return self._change(job_id, step, closing)
+
+    def requeue(self, job_id: int, *, node: str, messages: Texts = (), refund: bool = False) -> Deferred[Job]:
+        """See ``IJobStore``."""
+        step = partial(changes.requeued, node=node, refund=refund)
+        return self._change(job_id, step, messages, replace_artifacts=True)
+
+    def renew(self, job_id: int, holder: str, *, expires_at: float) -> Deferred[Job]:
+        """See ``IJobStore``."""
+        return self._change(job_id, partial(changes.renewed, holder=holder, expires_at=expires_at))
+
+    async def delete(self, job_ids: Sequence[int]) -> None:
+        """See ``IJobStore``."""
+        for job_id in job_ids:
+            while await self._database.write(changes.delete_messages, (job_id, DELETED_AT_ONCE)) == DELETED_AT_ONCE:
+                pass
+        await self._database.write(changes.delete_jobs, tuple(job_ids))
+
+    def _change(
+        self,
+        job_id: int,
+        step: Callable[[Job], Job],
+        messages: Texts | Callable[[Job], Texts] = (),
+        artifacts: Sequence[Artifact] = (),
+        *,
+        replace_artifacts: bool = False,
+    ) -> Deferred[Job]:
+        change = Change(job_id, step, messages, tuple(artifacts), replace_artifacts, self._clock.seconds())
+        return self._database.write(changes.change_jobs, change)

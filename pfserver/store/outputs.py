@@ -1,0 +1,120 @@
+"""Where finished output lies: one folder a job, complete or not there at all.
+
+A backend fills a staging folder beside the final one; it is renamed into place when the job is done, so that a repeat
+replaces and never mixes, and nobody ever sees half an output.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pfserver.errors import OutputUnavailable, OutsideRoot
+from pfserver.interfaces import IOutputs
+from pfserver.model import Job
+
+#: With more files than this, one flush of everything is quicker than one for each.
+SYNCED_ONE_BY_ONE = 64
+
+
+@implementer(IOutputs)
+class Outputs:
+    """Output folders under a default root, or under others that the configuration allows.
+
+    :param default: where output goes when the submitter says nothing.
+    :param roots: folders under which a submitter may name another (Pageflex: _sys_FinalOutputDir).
+    """
+
+    log = Logger()
+
+    def __init__(self, default: Path, roots: Sequence[Path] = ()) -> None:
+        self._default = default
+        self._roots = tuple(root.resolve() for root in (default, *roots))
+
+    def resolve(self, name: str) -> Path:
+        """See ``IOutputs``. Relative names lie under the default root."""
+        if not name:
+            return self._default
+        if "\0" in name:
+            raise OutsideRoot("the final output folder's name cannot be used")
+        folder = Path(os.path.realpath(self._default / name.replace("\\", "/")))
+        if not any(folder.is_relative_to(root) for root in self._roots):
+            raise OutsideRoot("the final output folder lies outside the folders that this server may write to")
+        return folder
+
+    def folder(self, job: Job) -> Path:
+        """See ``IOutputs``."""
+        parent = Path(job.request.output_folder) if job.request.output_folder else self._default
+        return parent / job.transaction_id
+
+    def begin(self, job: Job) -> Path:
+        """See ``IOutputs``."""
+        staging = self._staging(job)
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+        except OSError as error:
+            raise _unavailable(error) from error
+        return staging
+
+    def publish(self, job: Job) -> None:
+        """See ``IOutputs``."""
+        staging, final, old = self._staging(job), self.folder(job), self._replaced(job)
+        try:
+            _sync_files(staging)
+            shutil.rmtree(old, ignore_errors=True)
+            if final.exists():
+                final.rename(old)
+            staging.rename(final)
+            _sync(final.parent)
+        except OSError as error:
+            raise _unavailable(error) from error
+        shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self, job: Job) -> None:
+        """See ``IOutputs``."""
+        shutil.rmtree(self._staging(job), ignore_errors=True)
+
+    def remove(self, job: Job) -> None:
+        """See ``IOutputs``."""
+        for folder in (self._staging(job), self._replaced(job), self.folder(job)):
+            if folder.exists():
+                try:
+                    shutil.rmtree(folder)
+                except OSError as error:
+                    raise _unavailable(error) from error
+
+    def _staging(self, job: Job) -> Path:
+        final = self.folder(job)
+        return final.with_name(f".{final.name}.partial")
+
+    def _replaced(self, job: Job) -> Path:
+        final = self.folder(job)
+        return final.with_name(f".{final.name}.replaced")
+
+
+def _unavailable(error: OSError) -> OutputUnavailable:
+    return OutputUnavailable(f"the output could not be written: {error.strerror or type(error).__name__}")
+
+
+def _sync_files(folder: Path) -> None:
+    """Flush all files below a folder: a done job's output must survive a power cut as its record does."""
+    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in (*names, "")]
+    if len(paths) > SYNCED_ONE_BY_ONE:
+        os.sync()
+        return
+    for path in paths:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,82 @@
+"""Jobs that a remote factory works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+
+from pfserver.engine.leases import SWEEP_INTERVAL
+from pfserver.errors import LeaseLost
+from pfserver.model import Artifact, Job, Outcome, Progress, State
+from tests.engine.support import EngineCase, read_all
+
+
+def publish(folder: Path) -> list[Artifact]:
+    (folder / "001.pdf").write_bytes(b"%PDF")
+    return [Artifact(name="001.pdf", media_type="application/pdf", size=4, pages=1)]
+
+
+class LeaseTests(EngineCase):
+    async def leased(self, holder: str = "ada/office") -> Job:
+        job = await self.engine.lease(holder, lambda jobs: jobs[0], backends=["remote"], seconds=300)
+        assert job is not None
+        return job
+
+    async def test_lease_and_finish(self) -> None:
+        await self.submit(project="remote.odt")
+        job = await self.leased()
+        self.assertEqual((job.state, job.node), (State.LEASED, "ada/office"))
+        following = Deferred.fromCoroutine(read_all(await self.engine.follow(job.id)))
+        self.assertIsNone(await self.engine.lease("x", lambda jobs: jobs[0], backends=["remote"], seconds=1))
+        done = await self.engine.finish_lease(
+            job.id, "ada/office", Outcome.COMPLETED, progress=Progress(documents=1, pages=1), publish=publish
+        )
+        self.assertEqual((done.outcome, done.pages), (Outcome.COMPLETED, 1))
+        self.assertEqual((self.engine.output_folder(done) / "001.pdf").read_bytes(), b"%PDF")
+        self.assertEqual([m.number for m in await following], [100, 118, 101, 20, 1])
+        with self.assertRaises(LeaseLost):
+            await self.engine.finish_lease(job.id, "ada/office", Outcome.COMPLETED, progress=Progress())
+
+    async def test_a_lease_that_ran_out_goes_back_and_a_late_finish_still_counts(self) -> None:
+        await self.submit(project="remote.odt")
+        job = await self.leased()
+        await self.engine.renew(job.id, "ada/office", seconds=600)
+        self.clock.advance(301)
+        self.assertEqual((await self.engine.job(job.id)).state, State.LEASED)
+        self.clock.advance(300)
+        await self.engine._leases.sweep()
+        self.assertEqual((await self.engine.job(job.id)).state, State.QUEUED)
+        with self.assertRaises(LeaseLost):
+            await self.engine.renew(job.id, "ada/office", seconds=600)
+        done = await self.engine.finish_lease(job.id, "ada/office", Outcome.COMPLETED, progress=Progress())
+        self.assertEqual(done.outcome, Outcome.COMPLETED)
+
+    async def test_after_a_new_lease_the_first_holder_is_too_late(self) -> None:
+        await self.submit(project="remote.odt")
+        job = await self.leased()
+        await self.engine.release(job.id, "ada/office", "the office crashed")
+        await self.leased("bob/office")
+        for step in (
+            self.engine.finish_lease(job.id, "ada/office", Outcome.COMPLETED, progress=Progress(), publish=publish),
+            self.engine.release(job.id, "ada/office", "again"),
+        ):
+            with self.assertRaises(LeaseLost):
+                await step
+        self.assertFalse(self.engine.output_folder(job).exists())
+
+    async def test_attempts_are_counted_and_end(self) -> None:
+        await self.submit(project="remote.odt", max_attempts=2)
+        for _ in range(2):
+            job = await self.leased()
+            job = await self.engine.release(job.id, "ada/office", "it crashed")
+        self.assertEqual((job.outcome, job.attempts), (Outcome.FAILED, 2))
+        self.assertIn((5015, "Given up after 2 attempts: it crashed"), await self.told(job))
+
+    async def test_a_cancelled_lease_ends_when_it_runs_out(self) -> None:
+        await self.submit(project="remote.odt")
+        job = await self.leased()
+        self.assertEqual((await self.engine.cancel(job.id)).state, State.CANCELLING)
+        self.clock.advance(301 - SWEEP_INTERVAL)
+        self.clock.advance(SWEEP_INTERVAL)
+        self.assertEqual((await self.ended(job)).outcome, Outcome.CANCELLED)

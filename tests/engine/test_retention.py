@@ -1,0 +1,57 @@
+"""Done jobs go when their time has come, outputs first."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from pfserver.engine.retention import INTERVAL, RetentionRule
+from pfserver.errors import NoSuchJob, OutputUnavailable
+from pfserver.interfaces import IReporter
+from pfserver.model import Outcome
+from tests.engine.support import EngineCase
+
+
+class RetentionTests(EngineCase):
+    options = evolve(EngineCase.options, retention=RetentionRule(age=3600, count=2))
+
+    async def done(self, number: int) -> list[int]:
+        async def work(reporter: IReporter) -> Outcome:
+            (reporter.folder / "a").touch()
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        return [(await self.ended(await self.submit())).id for _ in range(number)]
+
+    async def kept(self) -> list[int]:
+        folders = sorted(path.name for path in (self.root / "output").iterdir())
+        jobs = await self.engine.jobs()
+        self.assertEqual(folders, [job.transaction_id for job in jobs])
+        return [job.id for job in jobs]
+
+    async def test_the_oldest_beyond_the_count_go(self) -> None:
+        ids = await self.done(4)
+        self.assertEqual(await self.engine._retention.sweep(), 2)
+        self.assertEqual(await self.kept(), ids[2:])
+        with self.assertRaises(NoSuchJob):
+            await self.engine.messages(ids[0])
+
+    async def test_the_timer_removes_what_is_too_old(self) -> None:
+        ids = await self.done(2)
+        self.clock.advance(3600 + INTERVAL)
+        while await self.engine.jobs():
+            await deferLater(reactor, 0.001)
+        self.assertEqual(await self.kept(), [])
+        self.assertEqual(len(ids), 2)
+
+    async def test_a_job_whose_output_cannot_be_removed_stays(self) -> None:
+        ids = await self.done(3)
+        with (
+            patch.object(self.outputs, "remove", side_effect=OutputUnavailable("busy")),
+            self.assertRaises(OutputUnavailable),
+        ):
+            await self.engine._retention.sweep()
+        self.assertEqual(await self.kept(), ids)

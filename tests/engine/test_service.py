@@ -1,0 +1,282 @@
+"""What happens to jobs: from submit to outcome, cancel, faults of backends, restart and stop."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from pfserver.engine.service import Engine
+from pfserver.errors import (
+    BadVariable,
+    JobFailed,
+    NoSuchJob,
+    NoSuchQueue,
+    NotSupported,
+    OutputUnavailable,
+    OutsideRoot,
+    ServerStopping,
+    WorkerLost,
+)
+from pfserver.interfaces import IReporter
+from pfserver.model import Artifact, JobRequest, Outcome, Progress, State
+from pfserver.numbers import Number
+from tests.engine.support import EngineCase
+
+
+class SubmitTests(EngineCase):
+    async def test_the_backend_completes_the_request_and_the_job_ends(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            (reporter.folder / "001.pdf").write_bytes(b"%PDF")
+            reporter.artifact(Artifact(name="001.pdf", media_type="application/pdf", size=4, pages=3))
+            reporter.progress(Progress(documents=2, pages=3, total=2))
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        job = await self.submit()
+        self.assertEqual((job.state, job.request.backend), (State.QUEUED, "scripted"))
+        self.assertEqual(job.request.variables["checked"], "yes")
+        done = await self.ended(job)
+        self.assertEqual((done.outcome, done.documents, done.pages, done.attempts), (Outcome.COMPLETED, 2, 3, 1))
+        self.assertEqual(
+            await self.told(job),
+            [
+                (100, "Machine name: press-1"),
+                (101, "Job Status = SUCCESS"),
+                (20, "Job completed successfully. 2 documents and 3 pages produced."),
+                (1, "Transaction T0000001 ended"),
+            ],
+        )
+        self.assertEqual([artifact.name for artifact in await self.engine.artifacts(job.id)], ["001.pdf"])
+        self.assertEqual((self.engine.output_folder(done) / "001.pdf").read_bytes(), b"%PDF")
+
+    async def test_what_is_refused_is_not_stored(self) -> None:
+        for request, error in (
+            (JobRequest(project="unknown"), NotSupported),
+            (JobRequest(project="scripted.x", job="bad"), BadVariable),
+            (JobRequest(project="scripted.x", queue="nope"), NoSuchQueue),
+            (JobRequest(project="scripted.x", output_folder="/etc"), OutsideRoot),
+            (JobRequest(project="scripted.x", output_folder="../.."), OutsideRoot),
+        ):
+            with self.assertRaises(error):
+                await self.engine.submit_group([JobRequest(project="scripted.good"), request])
+        self.assertEqual(await self.engine.recent_jobs(), [])
+
+    async def test_the_submitters_folder(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            (reporter.folder / "a").touch()
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        job = await self.ended(await self.submit(output_folder="spring\\cards"))
+        self.assertTrue((self.root / "output/spring/cards" / job.transaction_id / "a").exists())
+
+    async def test_looking_around(self) -> None:
+        first, second = await self.engine.submit_group([JobRequest(project="scripted.x")] * 2)
+        self.assertEqual([job.id for job in await self.engine.recent_jobs()], [second.id, first.id])
+        self.assertEqual([job.id for job in await self.engine.jobs(after=first.id)], [second.id])
+        self.assertEqual(await self.engine.next_job_id(first.id), second.id)
+        self.assertEqual(await self.engine.next_job_id(first.id, reverse=True), None)
+        with self.assertRaises(NoSuchJob):
+            await self.engine.messages(99)
+        with self.assertRaises(NoSuchJob):
+            await self.engine.artifacts(99)
+        with self.assertRaises(NoSuchQueue):
+            await self.engine.queue_length("nope")
+        self.assertEqual(self.engine.queue_names(), ("default", "night"))
+
+
+class QueueTests(EngineCase):
+    async def test_each_queue_has_its_own_slots_and_order(self) -> None:
+        gates: dict[int, Deferred[Outcome]] = {}
+
+        async def work(reporter: IReporter) -> Outcome:
+            gates[reporter.job.id] = Deferred()
+            return await gates[reporter.job.id]
+
+        self.backend.work = work
+        low = [await self.submit() for _ in range(3)]
+        urgent = await self.submit(priority=9)
+        night = [await self.submit(queue="night") for _ in range(2)]
+        await self.until(lambda: len(gates) == 3)
+        self.assertEqual(set(gates), {low[0].id, low[1].id, night[0].id})
+        self.assertEqual(await self.engine.queue_length("default"), 2)
+        self.assertEqual(await self.engine.queue_length(), 3)
+        gates[low[0].id].callback(Outcome.COMPLETED)
+        await self.until(lambda: urgent.id in gates)
+        self.assertNotIn(low[2].id, gates)
+        for job in (low[1], urgent, night[0]):
+            gates[job.id].callback(Outcome.COMPLETED)
+        await self.until(lambda: low[2].id in gates and night[1].id in gates)
+        for job in (low[2], night[1]):
+            gates[job.id].callback(Outcome.COMPLETED)
+            await self.ended(job)
+
+
+class CancelTests(EngineCase):
+    async def test_a_queued_job_is_cancelled_whole(self) -> None:
+        gates: list[Deferred[Outcome]] = [Deferred(), Deferred()]
+        self.backend.work = lambda reporter: gates[reporter.job.id - 1]
+        running = [await self.submit() for _ in range(2)]
+        waiting = await self.submit()
+        job = await self.engine.cancel(waiting.id)
+        self.assertEqual((job.state, job.outcome), (State.DONE, Outcome.CANCELLED))
+        self.assertEqual(
+            await self.told(waiting),
+            [
+                (101, "Job Status = CANCELLED"),
+                (23, "Cancelled by user. 0 documents and 0 pages produced."),
+                (1, f"Transaction {waiting.transaction_id} ended"),
+            ],
+        )
+        for gate, job in zip(gates, running, strict=True):
+            gate.callback(Outcome.COMPLETED)
+            await self.ended(job)
+        self.assertNotIn(waiting.id, self.backend.began)
+
+    async def test_a_running_job_finishes_its_document_and_keeps_what_it_has(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            (reporter.folder / "001.pdf").write_bytes(b"1")
+            reporter.progress(Progress(documents=1, pages=1, total=9))
+            await reporter.when_cancelled()
+            self.assertTrue(reporter.cancelled)
+            return Outcome.CANCELLED
+
+        self.backend.work = work
+        job = await self.submit()
+        await self.until(lambda: self.backend.began)
+        self.assertEqual((await self.engine.cancel(job.id)).state, State.CANCELLING)
+        self.assertEqual((await self.engine.cancel(job.id)).id, job.id)
+        done = await self.ended(job)
+        self.assertEqual((done.outcome, done.documents), (Outcome.CANCELLED, 1))
+        self.assertTrue((self.engine.output_folder(done) / "001.pdf").exists())
+        self.assertEqual([number for number, _ in await self.told(job)], [100, 115, 101, 23, 1])
+        self.assertEqual((await self.engine.cancel(job.id)).outcome, Outcome.CANCELLED)
+
+
+class FaultTests(EngineCase):
+    async def test_a_failed_job_says_why_and_leaves_nothing(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            (reporter.folder / "half.pdf").touch()
+            raise JobFailed(Number.TEMPLATE_BROKEN, "letter.typ, line 3: expected expression")
+
+        self.backend.work = work
+        job = await self.ended(await self.submit())
+        self.assertEqual(job.outcome, Outcome.FAILED)
+        self.assertIn((5011, "letter.typ, line 3: expected expression"), await self.told(job))
+        self.assertEqual(list((self.root / "output").iterdir()), [])
+
+    async def test_a_broken_backend_ends_its_job_only(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            raise ZeroDivisionError("secret detail")
+
+        self.backend.work = work
+        job = await self.ended(await self.submit())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(job.outcome, Outcome.FAILED)
+        self.assertNotIn("secret", str(await self.told(job)))
+
+        async def cancelled_by_mistake(reporter: IReporter) -> Outcome:
+            raise CancelledError
+
+        self.backend.work = cancelled_by_mistake
+        self.assertEqual((await self.ended(await self.submit())).outcome, Outcome.FAILED)
+        self.flushLoggedErrors(CancelledError)
+
+    async def test_a_lost_worker_is_tried_again_until_the_attempts_are_spent(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            reporter.progress(Progress(documents=reporter.job.attempts))
+            await reporter.flush()
+            raise WorkerLost("the worker process died")
+
+        self.backend.work = work
+        job = await self.ended(await self.submit(max_attempts=2))
+        self.assertEqual((job.outcome, job.attempts), (Outcome.FAILED, 2))
+        self.assertEqual(self.backend.began, [job.id, job.id])
+        told = await self.told(job)
+        self.assertIn((116, "Back in the queue: the worker process died"), told)
+        self.assertIn((5015, "Given up after 2 attempts: the worker process died"), told)
+
+    async def test_a_full_disk_delays_the_job_and_loses_nothing(self) -> None:
+        tries = []
+
+        async def work(reporter: IReporter) -> Outcome:
+            (reporter.folder / f"{len(tries)}.pdf").touch()
+            tries.append(self.clock.seconds())
+            reporter.progress(Progress(documents=7))
+            if len(tries) < 3:
+                raise OutputUnavailable("the output could not be written: No space left on device")
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        job = await self.ended(await self.submit())
+        self.assertEqual((job.outcome, job.attempts, job.documents), (Outcome.COMPLETED, 1, 7))
+        self.assertGreaterEqual(tries[1] - tries[0], 5)
+        self.assertGreaterEqual(tries[2] - tries[1], 10)
+        names = [path.name for path in self.engine.output_folder(job).iterdir()]
+        self.assertEqual(names, ["2.pdf"])
+        broken = [text for number, text in await self.told(job) if number == Number.OUTPUT_BROKEN]
+        self.assertEqual(len(broken), 2)
+
+
+class StopTests(EngineCase):
+    async def test_running_jobs_get_the_grace_time_then_go_back(self) -> None:
+        gates: list[Deferred[Outcome]] = []
+
+        def work(reporter: IReporter) -> Deferred[Outcome]:
+            gates.append(Deferred())
+            return gates[-1]
+
+        self.backend.work = work
+        quick, slow, waiting = [await self.submit() for _ in range(3)]
+        await self.until(lambda: len(gates) == 2)
+        began = self.clock.seconds()
+        stop = Deferred.fromCoroutine(self.engine.stop())
+        with self.assertRaises(ServerStopping):
+            await self.submit()
+        gates[0].callback(Outcome.COMPLETED)
+        await self.until(lambda: stop.called)
+        await stop
+        self.assertGreaterEqual(self.clock.seconds() - began, 20)
+        self.assertEqual((await self.store.get(quick.id)).outcome, Outcome.COMPLETED)
+        back = await self.store.get(slow.id)
+        self.assertEqual((back.state, back.attempts), (State.QUEUED, 0))
+        self.assertEqual((await self.store.get(waiting.id)).state, State.QUEUED)
+        self.assertTrue(self.backend.stopped)
+
+    async def test_restart_runs_the_jobs_again(self) -> None:
+        gates: list[Deferred[Outcome]] = []
+
+        def work(reporter: IReporter) -> Deferred[Outcome]:
+            gates.append(Deferred())
+            return gates[-1]
+
+        self.backend.work = work
+        job = await self.submit()
+        await self.until(lambda: len(gates) == 1)
+        restart = Deferred.fromCoroutine(self.engine.restart())
+        await self.until(lambda: restart.called)
+        await restart
+        await self.until(lambda: len(gates) == 2)
+        gates[1].callback(Outcome.COMPLETED)
+        self.assertEqual((await self.ended(job)).attempts, 1)
+        self.assertEqual(self.backend.restarts, 1)
+
+
+class StartTests(EngineCase):
+    async def restarted(self) -> Engine:
+        """A second engine, as if the first had been killed."""
+        self.engine = self.build()
+        await self.engine.start()
+        return self.engine
+
+    async def test_jobs_of_an_earlier_life_are_taken_up(self) -> None:
+        again, cancelling, spent = await self.store.add(
+            [JobRequest(project="scripted.x", backend="scripted", queue="night", max_attempts=n) for n in (2, 2, 1)]
+        )
+        await self.store.claim("night", ["scripted"], 3, node="node-1")
+        await self.store.cancel(cancelling.id, lambda job: ())
+        await self.restarted()
+        self.assertEqual((await self.ended(again)).outcome, Outcome.COMPLETED)
+        self.assertEqual((await self.ended(cancelling)).outcome, Outcome.CANCELLED)
+        self.assertEqual((await self.ended(spent)).outcome, Outcome.FAILED)
+        self.assertEqual([number for number, _ in await self.told(again)], [116, 100, 101, 20, 1])
+        self.assertEqual([number for number, _ in await self.told(spent)], [5015, 101, 22, 1])

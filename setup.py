@@ -29,7 +29,15 @@ EXTRAS = {
     "postgres": ["psycopg[binary]>=3.1,<4"],
     "dask": ["distributed>=2024.5"],
     "docs": ["sphinx>=7.3,<10", "furo>=2024.5", "myst-parser>=3,<6"],
-    "test": ["hypothesis>=6.100,<7", "pypdf>=4.2,<8", "pypdfium2>=4.30,<6"],
+    "test": [
+        "hypothesis>=6.100,<7",
+        "pypdf>=4.2,<8",
+        "pypdfium2>=4.30,<6",
+        "odfpy>=1.4,<2",
+        "python-docx>=1.1,<2",
+        "openpyxl>=3.1,<4",
+        "python-pptx>=1,<2",
+    ],
     "check": [
         "mypy>=1.11,<3",
         "mypy-zope>=1.0.8,<2",

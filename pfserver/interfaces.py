@@ -28,8 +28,8 @@ from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
 class IEngine(Interface):
     """What happens to jobs. Front ends know this and nothing behind it."""
 
-    def submit(request: JobRequest) -> Awaitable[Job]:
-        """Check a request with its backend and store it as a queued job.
+    def submit(request: JobRequest, *, notes: Sequence[tuple[int, str]] = ()) -> Awaitable[Job]:
+        """Check a request with its backend and store it as a queued job, with ``notes`` as its first messages.
 
         The job is on disk when this returns. Raises what :meth:`IBackend.check` raises, and ``NotSupported``,
         ``NoSuchQueue``, ``ServerBusy``, ``ServerStopping``, ``StoreUnavailable``.
@@ -134,8 +134,8 @@ class IJobStore(Interface):
     written (and then nothing was).
     """
 
-    def add(requests: Sequence[JobRequest]) -> Awaitable[Sequence[Job]]:
-        """Store new queued jobs, all or none; ids ascend and are never used twice."""
+    def add(requests: Sequence[JobRequest], *, messages: Sequence[tuple[int, str]] = ()) -> Awaitable[Sequence[Job]]:
+        """Store new queued jobs, all or none, each with the messages; ids ascend and are never used twice."""
 
     def get(job_id: int) -> Awaitable[Job]:
         """One job."""

@@ -141,16 +141,19 @@ class Engine:
 
     # -- submitters --------
 
-    async def submit(self, request: JobRequest) -> Job:
+    async def submit(self, request: JobRequest, *, notes: Sequence[tuple[int, str]] = ()) -> Job:
         """See ``IEngine``."""
-        return (await self.submit_group([request]))[0]
+        return (await self._submit([request], notes))[0]
 
     async def submit_group(self, requests: Sequence[JobRequest]) -> Sequence[Job]:
         """See ``IEngine``."""
+        return await self._submit(requests, ())
+
+    async def _submit(self, requests: Sequence[JobRequest], notes: Sequence[tuple[int, str]]) -> Sequence[Job]:
         if self._stopping:
             raise ServerStopping("the server is stopping and takes no new jobs")
         checked = [await self._checked(request) for request in requests]
-        jobs = await self._store.add(checked)
+        jobs = await self._store.add(checked, messages=notes)
         for job in jobs:
             self._wake(job.request.queue)
         return jobs

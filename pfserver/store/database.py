@@ -57,6 +57,11 @@ class Database:
         self._writing = _engine(self._url, read_only=False)
         self._reading = _engine(self._url, read_only=True)
 
+    @property
+    def is_private(self) -> bool:
+        """Whether no other server can share it: SQLite, where the state folder's lock sees to that."""
+        return self._url.get_backend_name() == "sqlite"
+
     def open(self) -> None:
         """Bring the schema up to date and start the threads. Blocks; raises ``StoreUnavailable``."""
         from pfserver.store.migrations import upgrade

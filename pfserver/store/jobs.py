@@ -14,7 +14,7 @@ from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
 from pfserver.store import changes, queries
 from pfserver.store.changes import Change
 from pfserver.store.database import Database
-from pfserver.store.waiting import Claim, LeaseOffer, add_jobs, claim_jobs, lease_jobs
+from pfserver.store.waiting import Arrival, Claim, LeaseOffer, add_jobs, claim_jobs, lease_jobs
 
 Texts = Sequence[tuple[int, str]]
 
@@ -68,10 +68,11 @@ class JobStore:
 
     # -- jobs come in and are taken --------
 
-    def add(self, requests: Sequence[JobRequest]) -> Deferred[Sequence[Job]]:
+    def add(self, requests: Sequence[JobRequest], *, messages: Texts = ()) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""
         now = self._clock.seconds()
-        return self._database.write(add_jobs, [Job(id=0, request=request, created_at=now) for request in requests])
+        jobs = [Job(id=0, request=request, created_at=now) for request in requests]
+        return self._database.write(add_jobs, Arrival(jobs, tuple(messages), now))
 
     def claim(
         self, queue: str, backends: Sequence[str], limit: int, *, node: str, messages: Texts = ()

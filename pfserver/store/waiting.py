@@ -25,6 +25,15 @@ ORDER = (JOBS.c.priority.desc(), JOBS.c.id)
 
 
 @frozen
+class Arrival:
+    """New jobs, without ids yet, each with its first messages."""
+
+    jobs: Sequence[Job]
+    messages: Texts
+    time: float
+
+
+@frozen
 class Claim:
     """A dispatcher wants at most ``limit`` jobs of a queue."""
 
@@ -48,9 +57,9 @@ class LeaseOffer:
     messages: Texts
 
 
-def add_jobs(connection: sa.Connection, payloads: Sequence[Sequence[Job]]) -> list[list[Job]]:
+def add_jobs(connection: sa.Connection, arrivals: Sequence[Arrival]) -> list[list[Job]]:
     """Give each job the next id and insert them."""
-    wanted = sum(len(jobs) for jobs in payloads)
+    wanted = sum(len(arrival.jobs) for arrival in arrivals)
     reserve = (
         sa.update(COUNTERS)
         .where(COUNTERS.c.name == "job")
@@ -58,10 +67,19 @@ def add_jobs(connection: sa.Connection, payloads: Sequence[Sequence[Job]]) -> li
         .returning(COUNTERS.c.value)
     )
     ids = count(connection.execute(reserve).scalar_one() - wanted + 1)
-    added = [[evolve(job, id=next(ids)) for job in jobs] for jobs in payloads]
+    added = []
+    messages = []
+    for arrival in arrivals:
+        jobs = [evolve(job, id=next(ids)) for job in arrival.jobs]
+        if arrival.messages:
+            messages += [row for job in jobs for row in message_rows(job, arrival.messages, arrival.time)]
+            jobs = [evolve(job, messages=len(arrival.messages)) for job in jobs]
+        added.append(jobs)
     rows = [job_to_row(job) for jobs in added for job in jobs]
     if rows:
         connection.execute(sa.insert(JOBS), rows)
+    if messages:
+        connection.execute(sa.insert(MESSAGES), messages)
     return added
 
 

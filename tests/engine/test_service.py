@@ -60,6 +60,12 @@ class SubmitTests(EngineCase):
                 await self.engine.submit_group([JobRequest(project="scripted.good"), request])
         self.assertEqual(await self.engine.recent_jobs(), [])
 
+    async def test_notes_are_the_first_messages(self) -> None:
+        request = JobRequest(project="scripted.x")
+        job = await self.engine.submit(request, notes=[(117, "_sys_Nothing is unknown")])
+        await self.ended(job)
+        self.assertEqual([number for number, _ in await self.told(job)], [117, 100, 101, 20, 1])
+
     async def test_the_submitters_folder(self) -> None:
         async def work(reporter: IReporter) -> Outcome:
             (reporter.folder / "a").touch()

@@ -1,0 +1,242 @@
+"""One connection: bytes in, one packet, its reply and perhaps monitor lines out, close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IPushProducer,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pfserver.errors import PFServerError, ServerBusy
+from pfserver.frontends.pageflex.commands import Answer
+from pfserver.frontends.pageflex.errors import number_of
+from pfserver.interfaces import IFollower
+from pfserver.model import Message
+from pfserver.numbers import Number
+from pfserver.wire.pageflex import (
+    Packet,
+    PacketError,
+    PacketReader,
+    command_of,
+    monitor_line,
+    reply_line,
+    response_encoding,
+)
+
+if TYPE_CHECKING:
+    from pfserver.frontends.pageflex.plugin import PageflexFactory
+
+#: Seconds that a connection stays half open after the reply, so that a client still sending gets to read it.
+LINGER = 2.0
+
+#: The encoding of replies where no packet has asked for another (Pageflex: replies).
+DEFAULT_ENCODING = "cp1252"
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class PageflexProtocol(Protocol):
+    """Reads one packet, has it carried out, writes the reply, tells the monitor, closes."""
+
+    log = Logger()
+    factory: PageflexFactory
+
+    def __init__(self) -> None:
+        self._reader: PacketReader | None = None
+        self._timer: IDelayedCall | None = None
+        self._encoding = DEFAULT_ENCODING
+        self._follower: IFollower | None = None
+        self._paused: Deferred[None] | None = None
+        self._closing = False
+        self._lost = False
+
+    # -- Protocol --------
+
+    def connectionMade(self) -> None:
+        """A client is there: it has so many seconds for its packet."""
+        transport: Any = self.transport
+        if hasattr(transport, "setTcpKeepAlive"):
+            transport.setTcpKeepAlive(True)
+            transport.setTcpNoDelay(True)
+        if not self.factory.admit(self):
+            self._refuse(ServerBusy("the server has as many connections as it may; try again later"))
+            return
+        self._reader = PacketReader(self.factory.limits)
+        self._timer = self.factory.clock.callLater(self.factory.timeout, self._too_slow)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of the packet; whatever follows it is ignored."""
+        if self._reader is None:
+            return
+        try:
+            packet = self._reader.feed(data)
+        except PacketError as error:
+            self._refuse(error)
+        else:
+            if packet is not None:
+                self._carry_out(packet)
+
+    def readConnectionLost(self) -> None:
+        """The client has closed its sending side: the end of a packet, or nothing at all (Pageflex: monitor)."""
+        if self._closing:
+            self._close_fully()
+        elif self._reader is not None:
+            try:
+                packet = self._reader.at_eof()
+            except PacketError as error:
+                self._refuse(error)
+            else:
+                self._carry_out(packet)
+
+    def writeConnectionLost(self) -> None:
+        """Our sending side is closed; the client closes now."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone. A job goes on without its monitor."""
+        self._lost = True
+        self._reader = None
+        self._stop_timer()
+        if self._follower is not None:
+            self._follower.stop()
+        self.resumeProducing()
+        self.factory.forget(self)
+        if not reason.check(ConnectionDone):
+            self.log.debug("connection.lost", peer=self.peer, reason=reason.getErrorMessage())
+
+    # -- IPushProducer: the transport says when the client does not read --------
+
+    def pauseProducing(self) -> None:
+        """The client does not keep up: the next messages stay in the store."""
+        if self._paused is None:
+            self._paused = Deferred()
+
+    def resumeProducing(self) -> None:
+        """The client has read."""
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.callback(None)
+
+    def stopProducing(self) -> None:
+        """The client is gone; ``connectionLost`` follows."""
+
+    # -- a packet --------
+
+    @property
+    def peer(self) -> str:
+        """The client's address, as far as it has one."""
+        return str(getattr(self.transport.getPeer(), "host", "")) if self.transport else ""
+
+    def _carry_out(self, packet: Packet) -> None:
+        self._reader = None
+        self._stop_timer()
+        self._encoding = response_encoding(packet)
+        Deferred.fromCoroutine(self._answer(packet)).addErrback(self._broken)
+
+    async def _answer(self, packet: Packet) -> None:
+        try:
+            answer = await self.factory.commands.carry_out(command_of(packet), self.peer)
+        except PFServerError as error:
+            self._refuse(error)
+            return
+        if self._lost:
+            if answer.follower is not None:
+                answer.follower.stop()
+            return
+        self._write(reply_line(Number.OK, answer.result, self._encoding))
+        if answer.follower is not None or answer.log_of is not None:
+            await self._tell(answer)
+        self._close()
+
+    async def _tell(self, answer: Answer) -> None:
+        transport: Any = self.transport
+        transport.registerProducer(self, True)
+        try:
+            if answer.follower is not None:
+                self._follower = answer.follower
+                while not self._lost and (messages := await answer.follower.next()):
+                    await self._write_messages(messages)
+            elif answer.log_of is not None:
+                async for messages in self.factory.commands.log(answer.log_of):
+                    await self._write_messages(messages)
+                    if self._lost:
+                        break
+        finally:
+            if not self._lost:
+                transport.unregisterProducer()
+
+    async def _write_messages(self, messages: Sequence[Message]) -> None:
+        encoding = self._encoding
+        self._write(b"".join([monitor_line(message.number, message.text, encoding) for message in messages]))
+        if self._paused is not None:
+            await self._paused
+
+    # -- replies that end the connection --------
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        seconds = f"{self.factory.timeout:g}"
+        self._refuse(PacketError(Number.TOO_SLOW, f"the packet was not complete within {seconds} seconds"))
+
+    def _refuse(self, error: PFServerError) -> None:
+        number = number_of(error)
+        self.log.info("packet.refused", peer=self.peer, number=int(number))
+        text = str(error) if number is not Number.INTERNAL else "internal error; the server's log has the details"
+        if number is Number.INTERNAL:
+            self.log.error("packet.failed", peer=self.peer, reason=str(error))
+        self._finish_with(number, text)
+
+    def _broken(self, failure: Failure) -> None:
+        self.log.failure("packet.broken", failure, peer=self.peer)
+        self._finish_with(Number.INTERNAL, "internal error; the server's log has the details")
+
+    def _finish_with(self, number: Number, text: str) -> None:
+        self._reader = None
+        self._stop_timer()
+        if not self._lost and not self._closing:
+            self._write(reply_line(number, text, self._encoding))
+            self._close()
+
+    def _write(self, data: bytes) -> None:
+        if not self._lost and self.transport is not None:
+            self.transport.write(data)
+
+    def _close(self) -> None:
+        """Say that this was all, then wait a little for the client to read it.
+
+        Closing at once while the client still sends would throw the reply away with a reset.
+        """
+        if self._lost or self._closing or self.transport is None:
+            return
+        self._closing = True
+        transport: Any = self.transport
+        if IHalfCloseableDescriptor.providedBy(transport):
+            transport.loseWriteConnection()
+            self._timer = self.factory.clock.callLater(LINGER, self._close_fully)
+        else:
+            transport.loseConnection()
+
+    def _close_fully(self) -> None:
+        self._stop_timer()
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close now, whatever is unsent."""
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()

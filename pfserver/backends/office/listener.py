@@ -1,0 +1,242 @@
+"""One LibreOffice, as the server sees it: a process group that answers one request after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.parse import quote
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pfserver.errors import PFServerError
+
+#: Bytes of one answer; the longest lists a few thousand names.
+ANSWER_LIMIT = 1024 * 1024
+
+#: Seconds in which a fresh LibreOffice has to be ready; a cold disk needs the longer part of it.
+START_TIMEOUT = 40.0
+
+#: Seconds that an ended group gets to vanish: the kernel has a few hundred MiB to free. Then between two looks.
+GROUP_TIMEOUT, GROUP_INTERVAL = 5.0, 0.01
+
+_WORKER = str(Path(__file__).with_name("unoworker.py"))
+
+
+class ListenerLost(PFServerError):
+    """LibreOffice ended."""
+
+
+class ListenerNotStarted(ListenerLost):
+    """LibreOffice could not be started."""
+
+
+class ListenerHung(PFServerError):
+    """LibreOffice did not answer in time; it was ended."""
+
+
+@frozen(kw_only=True)
+class Launch:
+    """How to start one."""
+
+    python: str
+    soffice: str
+    pdftoppm: str
+    profile: Path
+    warm: bool
+
+
+class Listener(ProcessProtocol):
+    """A running worker program (see ``unoworker``) and the LibreOffice that it drives.
+
+    :param on_end: called with this listener once its process is gone.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, clock: Any, launch: Launch, on_end: Callable[[Listener], None]) -> None:
+        self.launch = launch
+        self.conversions = 0
+        self.memory = 0
+        self.last_used = clock.seconds()
+        self.alive = True
+        self.ready: Deferred[Listener] = Deferred()
+        self._ending: list[Deferred[None]] = []
+        self._clock = clock
+        self._on_end = on_end
+        self._buffer = bytearray()
+        self._waiting: Deferred[Mapping[str, Any]] | None = None
+        self._timer: IDelayedCall | None = clock.callLater(START_TIMEOUT, self._hung)
+        self._timed_out = False
+        self._started = False
+        self._pipe = f"pfserver-{token_hex(12)}"
+        options = {
+            "warm": launch.warm,
+            "soffice": launch.soffice,
+            "pdftoppm": launch.pdftoppm,
+            "profile": str(launch.profile),
+            "pipe": self._pipe,
+        }
+        # -E -s -B: this server's environment and its virtual one are none of that Python's business.
+        arguments = [launch.python, "-E", "-s", "-B", _WORKER, json.dumps(options)]
+        self._process = reactor.spawnProcess(self, launch.python, arguments, env=_environment(), childFDs=_pipes())
+        self.group: int = self._process.pid
+        """The process group's id."""
+
+    def request(self, message: Mapping[str, Any], timeout: float) -> Deferred[Mapping[str, Any]]:
+        """Ask for something; one request at a time.
+
+        Fails with ``ListenerLost``, or with ``ListenerHung`` after ``timeout`` seconds; the process is ended then.
+        """
+        assert self._waiting is None, "one request at a time"
+        answer: Deferred[Mapping[str, Any]] = Deferred()
+        if not self.alive:
+            answer.errback(ListenerLost("LibreOffice is gone"))
+            return answer
+        self._waiting = answer
+        self._timer = self._clock.callLater(timeout, self._hung)
+        self.last_used = self._clock.seconds()
+        self._process.writeToChild(0, json.dumps(dict(message)).encode("utf-8") + b"\n")
+        return answer
+
+    def stop(self) -> Deferred[None]:
+        """Ask it to end; fires once it is gone. Ended by force if that takes too long."""
+        gone = self.when_ended()
+        if self.alive and self._started and self._waiting is None:
+            self._process.writeToChild(0, b'{"do": "stop"}\n')
+            self._timer = self._clock.callLater(3.0, self.kill)
+        elif self.alive:
+            self.kill()
+        return gone
+
+    def when_ended(self) -> Deferred[None]:
+        """Fires once the process is gone; may be asked for any number of times."""
+        gone: Deferred[None] = Deferred()
+        if self.alive:
+            self._ending.append(gone)
+        else:
+            gone.callback(None)
+        return gone
+
+    def kill(self) -> None:
+        """End the whole process group now."""
+        try:
+            os.killpg(self.group, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            # It has not made its group yet: it is alone. Or it is gone already.
+            with suppress(ProcessExitedAlready):
+                self._process.signalProcess("KILL")
+
+    # -- ProcessProtocol --------
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """An answer, or what it says to people."""
+        if childFD != 1:
+            self.log.debug("office.stderr", text=data.decode("utf-8", "replace").strip()[:500])
+            return
+        self._buffer += data
+        while b"\n" in self._buffer:
+            line, _, rest = self._buffer.partition(b"\n")
+            self._buffer = bytearray(rest)
+            self._answered(json.loads(line))
+        if len(self._buffer) > ANSWER_LIMIT:
+            self.kill()
+
+    def processEnded(self, reason: Failure) -> None:
+        """The worker program is gone; what it has started follows."""
+        self._stop_timer()
+        self.kill()
+        self._wait_for_group(GROUP_TIMEOUT)
+
+    def _wait_for_group(self, patience: float) -> None:
+        """Wait until nothing of the group lives: until then it works in the profile."""
+        if patience > 0 and group_lives(self.group):
+            self._clock.callLater(GROUP_INTERVAL, self._wait_for_group, patience - GROUP_INTERVAL)
+        else:
+            self._gone()
+
+    def _gone(self) -> None:
+        self.alive = False
+        self._sweep_up()
+        lost: PFServerError = ListenerLost("LibreOffice ended")
+        if self._timed_out:
+            lost = ListenerHung("LibreOffice did not answer in time")
+        if not self.ready.called:
+            self.ready.errback(ListenerNotStarted("LibreOffice did not start"))
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.errback(lost)
+        self._on_end(self)
+        ending, self._ending = self._ending, []
+        for gone in ending:
+            if not gone.called:
+                gone.callback(None)
+
+    def _answered(self, message: Mapping[str, Any]) -> None:
+        self._stop_timer()
+        self.memory = int(message.get("memory", self.memory))
+        if "failed" in message:
+            self.log.warn("office.not-started", python=self.launch.python, reason=str(message["failed"])[:300])
+        elif not self._started:
+            self._started = True
+            self.ready.callback(self)
+        elif self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(message)
+
+    def _hung(self) -> None:
+        self._timer = None
+        self._timed_out = True
+        self.kill()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _sweep_up(self) -> None:
+        """Remove the sockets that a LibreOffice leaves in /tmp when it is ended by force."""
+        url = f"file://{quote(str(self.launch.profile))}"
+        # LibreOffice names its socket after its profile (desktop/source/app/officeipcthread.cxx).
+        digest = "".join(f"{byte:x}" for byte in hashlib.md5(url.encode("utf-16-le"), usedforsecurity=False).digest())
+        for name in (self._pipe, f"SingleOfficeIPC_{digest}"):
+            Path(f"/tmp/OSL_PIPE_{os.getuid()}_{name}").unlink(missing_ok=True)
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process of this group lives; one that is dead but not yet waited for does not."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group, *_ = stat.read_text().rpartition(")")[2].split()
+        except (OSError, ValueError):
+            continue
+        if int(its_group) == group and state not in "ZX":
+            return True
+    return not Path("/proc/self/stat").exists()
+
+
+def _environment() -> dict[str, str]:
+    kept = ("PATH", "LANG", "LC_ALL", "TZ")
+    return {name: value for name, value in os.environ.items() if name in kept}
+
+
+def _pipes() -> dict[int, str | int]:
+    return {0: "w", 1: "r", 2: "r"}

@@ -1,0 +1,80 @@
+"""Where LibreOffice, a Python that can drive it, and pdftoppm are on this machine; and what a profile begins with."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from pfserver.errors import ConfigurationError
+
+INSTALL_HINT = (
+    "LibreOffice was not found on the server. Debian and Ubuntu: apt install libreoffice-writer-nogui "
+    "libreoffice-calc-nogui libreoffice-impress-nogui libreoffice-draw-nogui python3-uno poppler-utils; elsewhere "
+    'install it and set soffice = "/path/to/soffice" in [backends.office]'
+)
+
+#: Macros never run; pictures and parts of other files or servers are never fetched; nothing is kept for a recovery.
+_SETTINGS = (
+    ("org.openoffice.Office.Common/Security/Scripting", "DisableMacrosExecution", "true"),
+    ("org.openoffice.Office.Common/Security/Scripting", "BlockUntrustedRefererLinks", "true"),
+    ("org.openoffice.Office.Common/Security/Scripting", "MacroSecurityLevel", "3"),
+    ("org.openoffice.Office.Writer/Content/Update", "Link", "0"),
+    ("org.openoffice.Office.Calc/Content/Update", "Link", "2"),
+    ("org.openoffice.Office.Recovery/RecoveryInfo", "Enabled", "false"),
+    ("org.openoffice.Office.Common/Save/Document", "AutoSave", "false"),
+)
+
+
+@frozen(kw_only=True)
+class Programs:
+    """Paths of programs; "" where there is none."""
+
+    soffice: str
+    pythons: tuple[str, ...] = field(default=())
+    """Those that may have the ``uno`` module; the first that has it is used."""
+    pdftoppm: str = ""
+
+
+def find_programs(options: Mapping[str, Any]) -> Programs:
+    """Look for them. Raises ``ConfigurationError`` where one that was configured does not exist."""
+    soffice = _configured(options, "soffice") or shutil.which("soffice") or shutil.which("libreoffice") or _in_opt()
+    python = _configured(options, "python")
+    pythons: list[str] = [python] if python else []
+    if soffice and not python:
+        bundled = Path(soffice).resolve().parent / "python"
+        pythons = [str(one) for one in (bundled, Path("/usr/bin/python3"), Path(sys.executable)) if one.exists()]
+    return Programs(
+        soffice=soffice,
+        pythons=tuple(pythons),
+        pdftoppm=_configured(options, "pdftoppm") or shutil.which("pdftoppm") or "",
+    )
+
+
+def _configured(options: Mapping[str, Any], name: str) -> str:
+    value = options.get(name, "")
+    if not isinstance(value, str) or (value and shutil.which(value) is None):
+        raise ConfigurationError(f"{name}: there is no program {value!r}")
+    return shutil.which(value) or "" if value else ""
+
+
+def _in_opt() -> str:
+    found = sorted(Path("/opt").glob("libreoffice*/program/soffice"))
+    return str(found[-1]) if found else ""
+
+
+def make_profile(folder: Path) -> None:
+    """Make a fresh profile, replacing what is there. Blocks."""
+    shutil.rmtree(folder, ignore_errors=True)
+    user = folder / "user"
+    user.mkdir(parents=True, mode=0o700)
+    items = "".join(
+        f'<item oor:path="/{path}"><prop oor:name="{name}" oor:op="fuse"><value>{value}</value></prop></item>\n'
+        for path, name, value in _SETTINGS
+    )
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<oor:items xmlns:oor="http://openoffice.org/2001/registry">\n'
+    (user / "registrymodifications.xcu").write_text(f"{head}{items}</oor:items>\n", encoding="utf-8")

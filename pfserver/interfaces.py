@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from zope.interface import Attribute, Interface
 
 from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
+from pfserver.remote import Account, Factory
 
 # -- the engine --------
 
@@ -250,8 +251,50 @@ class IFactories(Interface):
     """Who may ask for conversions and who does them: accounts, tokens, factories and their workers.
 
     Made as ``pfserver.store.factories.Factories(database, clock)``: nothing to start or stop, it loads what it keeps
-    when it is first asked. See there for the methods.
+    when it is first asked. What changes something raises ``BadVariable`` and ``StoreUnavailable``.
     """
+
+    def account(name: str) -> Awaitable[Account | None]:
+        """An account, None where there is none of that name."""
+
+    def accounts() -> Awaitable[Sequence[Account]]:
+        """All of them, by name."""
+
+    def put_account(account: Account) -> Awaitable[None]:
+        """Add an account, or replace its rights."""
+
+    def make_token(account: str, label: str) -> Awaitable[str]:
+        """A new secret that stands for the account; replaces the one of the same label. Raises ``NoSuchAccount``."""
+
+    def drop_token(account: str, label: str) -> Awaitable[None]:
+        """Forget a token. Raises ``NoSuchAccount``."""
+
+    def account_of_token(secret: str) -> Awaitable[str | None]:
+        """Whom a secret stands for."""
+
+    def factory(name: str) -> Awaitable[Factory]:
+        """A factory. Raises ``NoSuchFactory``."""
+
+    def factories() -> Awaitable[Sequence[Factory]]:
+        """All of them, by name."""
+
+    def put_factory(factory: Factory) -> Awaitable[None]:
+        """Add a factory, or replace its owner, rights and workers; its counters stay."""
+
+    def drop_factory(name: str) -> Awaitable[None]:
+        """Forget a factory. Raises ``NoSuchFactory``."""
+
+    def seen(factory: Factory, *, leased: int = 0, finished: int = 0) -> None:
+        """Count a call of a factory: a poll, unless it has finished something. Stored now and then."""
+
+    def hand_out(job_id: int) -> Awaitable[str]:
+        """The name (a UUID) under which factories know a job; always the same."""
+
+    def job_of(name: str) -> Awaitable[int]:
+        """The job that went out under a name. Raises ``NoSuchJob``."""
+
+    def forget_handouts() -> Awaitable[None]:
+        """Forget the names of jobs that were removed."""
 
 
 # -- backends --------
@@ -262,8 +305,8 @@ class IReporter(Interface):
 
     job = Attribute("Job: the job as it was when it was claimed")
     folder = Attribute(
-        "pathlib.Path: the staging folder, made at its first use (may raise OutputUnavailable); what lies there when the"
-        " backend returns is the job's output"
+        "pathlib.Path: the staging folder, made at its first use (may raise OutputUnavailable); what lies there when"
+        " the backend returns is the job's output"
     )
     cancelled = Attribute("bool: whether the job was cancelled: finish the current document and return CANCELLED")
 

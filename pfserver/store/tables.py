@@ -65,3 +65,50 @@ ARTIFACTS = sa.Table(
     sa.Column("pages", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.Text, nullable=False),
 )
+
+ACCOUNTS = sa.Table(
+    "accounts",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("rights", sa.Text, nullable=False),
+)
+
+TOKENS = sa.Table(
+    "tokens",
+    METADATA,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+)
+
+FACTORIES = sa.Table(
+    "factories",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("own_only", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("last_seen", sa.Float(53)),
+    sa.Column("polls", sa.BigInteger, nullable=False),
+    sa.Column("leased", sa.BigInteger, nullable=False),
+    sa.Column("finished", sa.BigInteger, nullable=False),
+)
+
+WORKERS = sa.Table(
+    "workers",
+    METADATA,
+    sa.Column("factory", sa.Text, primary_key=True),
+    sa.Column("application", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("doctypes", sa.Text, nullable=False),
+    sa.Column("formats", sa.Text, nullable=False),
+)
+
+HANDOUTS = sa.Table(
+    "handouts",
+    METADATA,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("job_id", sa.BigInteger, nullable=False, unique=True),
+)

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pikepdf
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pfserver.backends.office.documents import check_document, check_result
 from pfserver.backends.office.listener import ListenerHung, ListenerLost, ListenerNotStarted
 from pfserver.backends.office.pool import Pool
 from pfserver.backends.office.programs import INSTALL_HINT
-from pfserver.backends.office.request import APPLICATION, VERSION, Conversion, conversion_of, doctype_of
-from pfserver.backends.office.sources import Sources
+from pfserver.documents.checks import MEDIA_TYPES, check_document, check_result, page_count
+from pfserver.documents.request import APPLICATION, DEFAULT_FORMAT, VERSION, Conversion, conversion_of, doctype_of
+from pfserver.documents.sources import Sources
 from pfserver.errors import BadProject, JobFailed, NotSupported, OutputUnavailable
 from pfserver.interfaces import IBackend, IReporter
 from pfserver.model import Artifact, JobRequest, Outcome, Progress
 from pfserver.numbers import Number
-
-_MEDIA_TYPES: Mapping[str, str] = {
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".odt": "application/vnd.oasis.opendocument.text",
-    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
-    ".odp": "application/vnd.oasis.opendocument.presentation",
-    ".odg": "application/vnd.oasis.opendocument.graphics",
-}
 
 
 @implementer(IBackend)
@@ -136,7 +126,7 @@ class OfficeBackend:
             "source": str(source),
             "folder": str(folder),
             "doctype": doctype,
-            "format": conversion.format,
+            "format": conversion.format or DEFAULT_FORMAT,
             "pages": conversion.pages,
             "password": password,
             "pdf_standard": conversion.pdf_standard,
@@ -148,26 +138,20 @@ class OfficeBackend:
         conversion = conversion_of(request)
         stem = PurePosixPath(request.project.replace("\\", "/")).stem or "document"
         if not names:
-            pages = conversion.pages
-            raise BadProject(f"there are no such pages: {pages}" if pages else "the document has no pages")
+            wanted = conversion.pages
+            raise BadProject(f"there are no such pages: {wanted}" if wanted else "the document has no pages")
         artifacts = []
         for index, name in enumerate(names):
             made = folder / name
             if not made.exists() or not made.stat().st_size:
                 raise BadProject("LibreOffice made nothing of the document")
-            check_result(made, conversion.format)
+            check_result(made, conversion.format or DEFAULT_FORMAT)
             final = f"{stem}{made.suffix}"
             if conversion.format == "png":
                 final = f"{stem}-{conversion.first + index:04d}.png"
             shutil.move(made, output / final)
-            artifacts.append(
-                Artifact(
-                    name=final,
-                    media_type=_MEDIA_TYPES[made.suffix],
-                    size=(output / final).stat().st_size,
-                    pages=_page_count(output / final),
-                )
-            )
+            size, pages = (output / final).stat().st_size, page_count(output / final)
+            artifacts.append(Artifact(name=final, media_type=MEDIA_TYPES[made.suffix], size=size, pages=pages))
         return artifacts
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
@@ -196,15 +180,3 @@ class OfficeBackend:
 
 def _expect_cancelled(failure: Failure) -> None:
     failure.trap(CancelledError)  # type: ignore[no-untyped-call]
-
-
-def _page_count(path: Path) -> int:
-    if path.suffix == ".png":
-        return 1
-    if path.suffix != ".pdf":
-        return 0
-    try:
-        with pikepdf.open(path) as pdf:
-            return len(pdf.pages)
-    except pikepdf.PdfError as error:
-        raise BadProject("LibreOffice made a damaged PDF of the document") from error

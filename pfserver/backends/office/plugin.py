@@ -13,10 +13,10 @@ from zope.interface import implementer
 from pfserver.backends.office.backend import OfficeBackend
 from pfserver.backends.office.pool import Pool, PoolOptions
 from pfserver.backends.office.programs import find_programs
-from pfserver.backends.office.sources import Sources
+from pfserver.documents.sources import Sources
+from pfserver.documents.uploads import Uploads
 from pfserver.errors import ConfigurationError
 from pfserver.interfaces import IBackendPlugin, IBackendServices
-from pfserver.uploads import Uploads
 
 MIB = 1024 * 1024
 

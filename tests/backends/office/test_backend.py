@@ -10,7 +10,8 @@ from unittest import SkipTest
 
 from pypdf import PdfReader
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from pfserver.backends.office import OfficeBackendPlugin
@@ -283,16 +284,17 @@ class FailureTests(Office):
     async def test_cancelled_while_waiting(self) -> None:
         samples.odt(self.root / "a.odt")
         backend = self.build(workers=1)
-        first = ensureDeferred(self.convert(backend, "a.odt"))
-        second = self.reporter("a.odt")
-        waiting = ensureDeferred(backend.run(second))
-        pause: Deferred[None] = Deferred()
-        reactor.callLater(0.2, pause.callback, None)  # type: ignore[attr-defined]
-        await pause
-        second.cancel()
+        assert backend._pool is not None
+        slot = await backend._pool.slot()
+        reporter = self.reporter("a.odt")
+        waiting = ensureDeferred(backend.run(reporter))
+        while not backend._pool._waiters:
+            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+        reporter.cancel()
         self.assertEqual(await waiting, Outcome.CANCELLED)
-        await first
-        self.assertEqual(second.artifacts, [])
+        self.assertEqual(reporter.artifacts, [])
+        backend._pool._release(slot)
+        await self.convert(backend, "a.odt")
 
     def group(self, backend: OfficeBackend) -> int:
         (listener,) = self.listeners(backend)

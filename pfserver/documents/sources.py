@@ -6,10 +6,10 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from pfserver.backends.office.request import PASSWORD, SECRET, UPLOAD
+from pfserver.documents.request import PASSWORD, SECRET, UPLOAD
+from pfserver.documents.uploads import Uploads
 from pfserver.errors import BadProject, BadVariable, NoSuchProject, OutsideRoot
 from pfserver.model import JobRequest
-from pfserver.uploads import Uploads
 
 
 @frozen

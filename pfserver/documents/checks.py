@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import pikepdf
+
 from pfserver.errors import BadProject
 
 MIB = 1024 * 1024
@@ -41,6 +43,13 @@ _OLE_STREAMS: Mapping[str, tuple[str, ...]] = {
     "doc": ("WordDocument",),
     "xls": ("Workbook", "Book"),
     "ppt": ("PowerPoint Document",),
+}
+
+#: What results are, by suffix.
+MEDIA_TYPES: Mapping[str, str] = {
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    **{f".{doctype}": media_type for doctype, media_type in ODF_TYPES.items()},
 }
 
 _OLE_MAGIC = bytes.fromhex("d0cf11e0a1b11ae1")
@@ -94,6 +103,29 @@ def format_of(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(8)
     return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def page_count(path: Path) -> int:
+    """The pages of a result: of a PDF that can be read, one for a PNG, else 0."""
+    if path.suffix == ".png":
+        return 1
+    if path.suffix != ".pdf":
+        return 0
+    try:
+        with pikepdf.open(path) as pdf:
+            return len(pdf.pages)
+    except pikepdf.PdfError:
+        return 0
+
+
+def odf_suffix(path: Path) -> str:
+    """The suffix that fits an OpenDocument result; ``.odt`` where its type is not known."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = _small_part(archive, "mimetype").decode("ascii", "replace").strip()
+    except (zipfile.BadZipFile, BadProject, zlib.error, NotImplementedError, EOFError):
+        return ".odt"
+    return next((f".{doctype}" for doctype, media_type in ODF_TYPES.items() if media_type == found), ".odt")
 
 
 # -- zipped documents --------

@@ -3,7 +3,7 @@
 ========================  ==========================================================================================
 variable                  meaning
 ========================  ==========================================================================================
-``_sys_OutputFormat``     ``pdf`` (default), ``png`` (an image of each page) or ``odf`` (stored anew as OpenDocument)
+``_sys_OutputFormat``     ``pdf``, ``png`` (an image of each page) or ``odf`` (stored anew); pdf where nothing is said
 ``_sys_Pages``            ``3``, ``2-4`` or ``2-`` (to the end); all pages by default
 ``_sys_PdfStandard``      ``a-1b``, ``a-2b`` or ``a-3b``; a plain PDF by default
 ``_sys_Resolution``       pixels an inch of a PNG, 96 by default
@@ -46,8 +46,11 @@ DOCTYPES = frozenset(
 )
 _SAME = {"htm": "html", "xhtml": "html"}
 
+#: What is made where nobody has said it.
+DEFAULT_FORMAT = "pdf"
+
 FORMATS = ("pdf", "png", "odf")
-STANDARDS = ("", "a-1b", "a-2b", "a-3b")
+STANDARDS = ("a-1b", "a-2b", "a-3b")
 
 #: Pixels an inch: 600 of an A4 page are 35 megapixels, about what pdftoppm does in a second.
 RESOLUTIONS = range(10, 601)
@@ -60,7 +63,8 @@ class Conversion:
     """A checked request."""
 
     doctype: str
-    format: str = "pdf"
+    format: str = ""
+    """"" leaves it to the one who converts; here that is pdf."""
     first: int = 1
     last: int = 0
     """0: to the end."""
@@ -94,7 +98,7 @@ def conversion_of(request: JobRequest) -> Conversion:
     first, last = _pages(variables.get(PAGES, ""))
     return Conversion(
         doctype=doctype,
-        format=_one_of(variables, OUTPUT_FORMAT, FORMATS, "pdf"),
+        format=_one_of(variables, OUTPUT_FORMAT, FORMATS, ""),
         first=first,
         last=last,
         pdf_standard=_one_of(variables, PDF_STANDARD, STANDARDS, ""),
@@ -107,7 +111,7 @@ def conversion_of(request: JobRequest) -> Conversion:
 
 def _one_of(variables: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:
     value = variables.get(name, "").strip().lower() or default
-    if value not in allowed:
+    if value and value not in allowed:
         raise BadVariable(f"{name} is {value[:40]!r}, not one of {', '.join(filter(None, allowed))}")
     return value
 

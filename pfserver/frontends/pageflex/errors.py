@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pfserver import errors
 from pfserver.numbers import Number
+from pfserver.wire.pageflex import PacketError
 
 NUMBERS: Mapping[type[errors.PFServerError], Number] = {
     errors.MissingVariable: Number.MISSING_VARIABLE,
@@ -29,9 +30,8 @@ NUMBERS: Mapping[type[errors.PFServerError], Number] = {
 
 def number_of(error: errors.PFServerError) -> Number:
     """The number that answers a packet for an error; a packet's own errors carry theirs."""
-    number = getattr(error, "number", None)
-    if number is not None:
-        return Number(number)
+    if isinstance(error, PacketError):
+        return error.number
     for kind in type(error).__mro__:
         if kind in NUMBERS:
             return NUMBERS[kind]

@@ -65,7 +65,7 @@ class PageflexFactory(ServerFactory):
         self._most = options.connections
         self._open: set[PageflexProtocol] = set()
 
-    def buildProtocol(self, addr: IAddress | None) -> PageflexProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol for a new connection."""
         protocol = PageflexProtocol()
         protocol.factory = self
@@ -95,7 +95,7 @@ class PageflexFrontEnd(Service):
 
     def stopService(self) -> None:
         """Close all connections."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         self.factory.abort_all()
 
 

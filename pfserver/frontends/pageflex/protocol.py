@@ -110,7 +110,7 @@ class PageflexProtocol(Protocol):
             self._follower.stop()
         self.resumeProducing()
         self.factory.forget(self)
-        if not reason.check(ConnectionDone):
+        if not isinstance(reason.value, ConnectionDone):
             self.log.debug("connection.lost", peer=self.peer, reason=reason.getErrorMessage())
 
     # -- IPushProducer: the transport says when the client does not read --------
@@ -219,7 +219,7 @@ class PageflexProtocol(Protocol):
             return
         self._closing = True
         transport: Any = self.transport
-        if IHalfCloseableDescriptor.providedBy(transport):
+        if IHalfCloseableDescriptor.providedBy(self.transport):
             transport.loseWriteConnection()
             self._timer = self.factory.clock.callLater(LINGER, self._close_fully)
         else:

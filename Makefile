@@ -1,0 +1,70 @@
+# Two commands do everything on a fresh Debian machine: `make demo` and `make test`.
+# Each installs what it needs itself: system packages by apt-get, Python packages into a virtual environment.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# What is installed where is remembered here; `make clean` forgets it.
+DONE := $(VENV)/.made
+
+.PHONY: help demo test check docs run bench clean
+
+help:
+	@echo "make demo    a sample job from packet to PDF, on this machine"
+	@echo "make test    all tests"
+	@echo "make check   types, lint, layers, documentation, packages"
+	@echo "make run     the server, with the sample projects, until Ctrl-C"
+	@echo "make bench   the measurements of bench/, which take a while"
+	@echo "make clean   remove what the others made"
+
+$(DONE)/venv: tools/system-packages
+	tools/system-packages venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/run: $(DONE)/venv setup.py
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(DONE)/test: $(DONE)/run tools/system-packages
+	tools/system-packages test
+	$(BIN)/python -m pip install --quiet --editable '.[office,postgres,test]'
+	@touch $@
+
+$(DONE)/check: $(DONE)/run
+	$(BIN)/python -m pip install --quiet --editable '.[office,postgres,test,check,docs]'
+	@touch $@
+
+$(DONE)/bench: $(DONE)/test
+	tools/system-packages bench
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
+demo: $(DONE)/run
+	$(BIN)/python tools/demo.py
+
+test: $(DONE)/test
+	$(BIN)/python -m twisted.trial --reporter=summary tests
+
+check: $(DONE)/check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) docs
+
+docs: $(DONE)/check
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+run: $(DONE)/run
+	$(BIN)/twistd --nodaemon --pidfile= pfserver --projects examples/projects
+
+bench: $(DONE)/bench
+	$(BIN)/python bench/all.py
+
+clean:
+	rm -rf $(VENV) build dist docs/_build _trial_temp* *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find pfserver twisted tests examples -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache

@@ -1,0 +1,129 @@
+"""The server as a process: options, refusals to start, SIGTERM, and two servers on one state folder."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from tests.frontends.pageflex.support import packet
+from tests.support.process import BIN, ROOT, ServerProcess
+
+
+class StartTests(TestCase):
+    timeout = 300
+
+    def refused(self, *options: str, config: str = "") -> str:
+        """Run the server with options that cannot be; gives what it says. Its exit code is not 0."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "c.toml").write_text(config)
+        command = [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pfserver", "--config", "c.toml", "--state", "s"]
+        off = ["--omi", "off", "--http", "off"]
+        done = subprocess.run(
+            [*command, *off, *options],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        )
+        self.assertNotEqual(done.returncode, 0)
+        self.assertNotIn("Traceback", done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def test_what_cannot_be_is_said(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            text = self.refused("--pageflex", f"tcp:{port}:interface=127.0.0.1")
+            self.assertIn("pfserver cannot start: pageflex cannot listen on", text)
+            self.assertIn("in use", text)
+        free = ["--pageflex", "tcp:0:interface=127.0.0.1"]
+        self.assertIn("unknown key 'sate'", self.refused(*free, config="sate = 1"))
+        self.assertIn("executor", self.refused(*free, "--executor", "magic:3"))
+        self.assertIn("[backends.nope]", self.refused(*free, config="[backends.nope]\nx = 1"))
+        self.assertIn("[frontends.pageflex]", self.refused(*free, config="[frontends.pageflex]\nx = 1"))
+        self.assertIn("--nonsense", self.refused("--nonsense"))
+        self.assertIn("job database cannot be opened", self.refused(*free, "--store", "sqlite:////nowhere/at/all"))
+
+    def test_two_servers_on_one_state_folder(self) -> None:
+        with ServerProcess(Path(self.mktemp())) as first:
+            second = ServerProcess(first.folder)
+            self.addCleanup(second.close)
+            self.assertEqual(second.join(), 1)
+            self.assertIn("another server works on the state folder", "".join(second.log))
+            self.assertTrue(first.talk(packet("GetBuildString")).startswith(b"R0000000: pfserver "))
+
+    def test_an_option_for_each_front_end(self) -> None:
+        done = subprocess.run(
+            [str(BIN / "twistd"), "pfserver", "--help"], capture_output=True, text=True, timeout=60, cwd=ROOT
+        )
+        for option in ("--config", "--state", "--projects", "--store", "--executor", "--pageflex", "--omi", "--http"):
+            self.assertIn(option, done.stdout)
+
+
+class SignalTests(TestCase):
+    timeout = 300
+
+    def test_sigterm_under_load_exits_0_and_keeps_what_was_acknowledged(self) -> None:
+        folder = Path(self.mktemp())
+        acknowledged: list[bytes] = []
+        refused: list[bytes] = []
+
+        def submit(kind: str) -> None:
+            while True:
+                try:
+                    reply = server.talk(packet("SubmitJob", ProjectName=kind, JobName="x"))
+                except OSError:
+                    return
+                if reply.startswith(b"R0000000: T"):
+                    acknowledged.append(reply[10:-2])
+                else:
+                    refused.append(reply)
+                    return
+                if len(acknowledged) == 300:
+                    enough.set()
+
+        enough = threading.Event()
+        with ServerProcess(folder, config="shutdown_grace = 0.2") as server:
+            load = [threading.Thread(target=submit, args=(kind,)) for kind in ("noop", "noop-output", "noop-slow")]
+            for thread in load:
+                thread.start()
+            enough.wait(60)
+            self.assertEqual(server.terminate(), 0)
+            for thread in load:
+                thread.join(60)
+        self.assertIn("pfserver stopped", server.log[-1])
+        with ServerProcess(folder) as server:
+            for id_ in acknowledged:
+                status = server.talk(packet("GetJobStatus", _sys_TransactionID=id_.decode()))
+                self.assertRegex(status, rb"\AR0000000: Job Status = (QUEUED|RUNNING|SUCCESS)")
+
+    def test_systemd_hears_when_it_is_ready_and_when_it_stops(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        path = str((folder / "notify").absolute())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(path)
+            systemd.settimeout(60)
+            with ServerProcess(folder / "server", environment={"NOTIFY_SOCKET": path}) as server:
+                self.assertEqual(systemd.recv(100), b"READY=1")
+                self.assertEqual(server.terminate(), 0)
+                self.assertEqual(systemd.recv(100), b"STOPPING=1")
+
+    def test_a_monitor_is_told_nothing_false_when_the_server_stops(self) -> None:
+        with ServerProcess(Path(self.mktemp()), config="shutdown_grace = 0") as server:
+            client = socket.create_connection(server.pageflex, 60)
+            self.addCleanup(client.close)
+            client.sendall(packet("SubmitJob", ProjectName="noop-slow", JobName="x", _sys_ClientJobMonitor="true"))
+            received = b""
+            while b"Machine name" not in received:
+                received += client.recv(4096)
+            self.assertEqual(server.terminate(), 0)
+            while more := client.recv(4096):
+                received += more
+        self.assertNotIn(b"ended", received)
+        self.assertIn(b"J0000116: Back in the queue: the server stopped\r\n", received)

@@ -1,0 +1,144 @@
+"""A real server: a ``twistd pfserver`` process of its own, with free ports and a state folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+#: A folder of plugins that only tests and benchmarks use: the backend ``noop``.
+PLUGINS = Path(__file__).parent / "plugins"
+
+#: Seconds within which even a busy machine starts a server.
+PATIENCE = 60
+
+
+class ServerProcess:
+    """Start it, talk to it, stop it; whoever starts one stops it.
+
+    :param folder: where its state, projects and log lie; may have been used by an earlier one.
+    :param config: TOML that is added to its configuration.
+    :param frontends: those that listen, each on a free port; all others are off.
+    :param plugins: whether the plugins of :data:`PLUGINS` are there.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: str = "",
+        frontends: Sequence[str] = ("pageflex",),
+        projects: Path | None = None,
+        plugins: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder.absolute()
+        self.state = self.folder / "state"
+        self.projects = (projects or self.folder / "projects").absolute()
+        self.projects.mkdir(exist_ok=True)
+        self.addresses: dict[str, tuple[str, int]] = {}
+        self.log: list[str] = []
+        (self.folder / "pfserver.toml").write_text(config, encoding="utf-8")
+        command = [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pfserver", "--config", "pfserver.toml"]
+        command += ["--state", str(self.state), "--projects", str(self.projects)]
+        for name in ("pageflex", "omi", "http"):
+            command += [f"--{name}", "tcp:0:interface=127.0.0.1" if name in frontends else "off"]
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), *([str(PLUGINS)] if plugins else [])]),
+                **(environment or {}),
+            },
+        )
+        self._expected = len(frontends)
+        self._listening = threading.Event()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def __enter__(self) -> ServerProcess:
+        return self.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def wait(self) -> ServerProcess:
+        """Block until it listens. Raises ``AssertionError`` with its log if it does not."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._listening.wait(0.05):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.close()
+                raise AssertionError("the server did not start:\n" + "".join(self.log))
+        return self
+
+    @property
+    def pageflex(self) -> tuple[str, int]:
+        """Host and port of the Pageflex Server socket API."""
+        return self.addresses["pageflex"]
+
+    def talk(self, data: bytes, timeout: float = PATIENCE) -> bytes:
+        """Send a packet and give all that comes until the server closes."""
+        with socket.create_connection(self.pageflex, timeout) as client:
+            client.sendall(data)
+            received = b""
+            while more := client.recv(65536):
+                received += more
+            return received
+
+    def terminate(self) -> int:
+        """SIGTERM, as a service manager would; gives the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.join()
+
+    def kill(self) -> None:
+        """``kill -9`` of the server process alone."""
+        self.process.kill()
+        self.process.wait()
+
+    def join(self) -> int:
+        """Wait for its end; gives the exit code."""
+        code = self.process.wait(PATIENCE)
+        self._reading.join(PATIENCE)
+        return code
+
+    def close(self) -> None:
+        """Make sure that nothing of it is left."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._reading.join(5)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        try:
+            for line in self.process.stdout:
+                self.log.append(line)
+                if found := re.search(r" (\w+) listening on (\S+):(\d+)$", line.rstrip()):
+                    self.addresses[found[1]] = (found[2], int(found[3]))
+                    if len(self.addresses) == self._expected:
+                        self._listening.set()
+        except ValueError:
+            # Closed meanwhile.
+            return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 
 from pfserver.numbers import Number
@@ -60,8 +59,8 @@ def _declared(head: bytes, complete: bool) -> tuple[str, int] | None:
         # Declared for the two-byte form and then sent as single bytes: its first bytes say so.
         return "utf-8", 0
     try:
-        usable = codecs.decode(_ASCII, name) == _ASCII.decode("ascii")
-    except (LookupError, ValueError, TypeError):
+        usable = _ASCII.decode(name) == _ASCII.decode("ascii")
+    except (LookupError, ValueError):
         usable = False
     if not usable:
         raise PacketError(Number.ENCODING, f"the packet's encoding {name!r} is not known here")

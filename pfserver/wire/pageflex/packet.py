@@ -63,7 +63,7 @@ class PacketReader:
         self._decoder: codecs.IncrementalDecoder | None = None
         self._target = _Target(self._limits)
         self._parser: Any = etree.XMLParser(  # type: ignore[call-overload]  # the stubs ask for a close() with a result
-            target=self._target, encoding="utf-8", resolve_entities=False, no_network=True, huge_tree=False
+            target=self._target, encoding="utf-8", resolve_entities="internal", no_network=True, huge_tree=False
         )
 
     def feed(self, data: bytes) -> Packet | None:
@@ -98,14 +98,16 @@ class PacketReader:
             encoding, mark = sniffed
             self._decoder = codecs.getincrementaldecoder(encoding)("strict")
             data, self._head = self._head[mark:], None
-        return self._parse(self._without_declaration(self._decode(data, last), last))
-
-    def _decode(self, data: bytes, last: bool) -> str:
         assert self._decoder is not None
         try:
-            return self._decoder.decode(data, last)
-        except UnicodeError as error:
-            raise PacketError(Number.ENCODING, "the packet's bytes do not fit its encoding") from error
+            text, fault = self._decoder.decode(data, last), None
+        except UnicodeDecodeError as error:
+            # What does not fit may lie behind the packet.
+            text, fault = error.object[: error.start].decode(error.encoding, "ignore"), error
+        packet = self._parse(self._without_declaration(text, last))
+        if packet is None and fault is not None:
+            raise PacketError(Number.ENCODING, "the packet's bytes do not fit its encoding") from fault
+        return packet
 
     def _without_declaration(self, text: str, last: bool) -> str:
         """Blank the XML declaration out, so that errors name the right line and column.
@@ -116,16 +118,19 @@ class PacketReader:
             return text
         self._prolog += text
         begin = self._prolog.lstrip()
+        if not begin:
+            self._prolog = ""
+            return ""
         if begin[:5] != "<?xml"[: len(begin)]:
             text, self._prolog = " " + self._prolog, None
             if begin[0] != "<":
                 raise PacketError(Number.NOT_XML, "this is not an XML command packet: it does not begin with <")
             return text
         end = begin.find(">")
-        if end < 0 and len(begin) < DECLARATION_LENGTH and not last:
-            return ""
-        if end < 0 or (len(begin) > 5 and begin[5].isalnum()):
+        if (end < 0 and len(begin) >= DECLARATION_LENGTH) or begin[5:6].isalnum():
             raise PacketError(Number.NOT_XML, "the packet's XML declaration has no end")
+        if end < 0:
+            return ""
         cut = len(self._prolog) - len(begin) + end + 1
         declaration, text = self._prolog[:cut], self._prolog[cut:]
         self._prolog = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import evolve, field, frozen
 
 from pfserver.errors import PFServerError
@@ -12,6 +14,11 @@ ADMIN = "admin"
 
 #: What an account may do: ask for conversions; run factories of its own; manage everybody's.
 RIGHTS = frozenset({SUBMIT, WORK, ADMIN})
+
+
+def words(values: Iterable[str]) -> frozenset[str]:
+    """A set of words, of whatever holds them."""
+    return frozenset(values)
 
 
 class NoSuchFactory(PFServerError):
@@ -27,7 +34,7 @@ class Account:
     """Somebody, known by an e-mail address."""
 
     name: str
-    rights: frozenset[str] = field(default=frozenset({SUBMIT, WORK}), converter=frozenset)
+    rights: frozenset[str] = field(default=frozenset({SUBMIT, WORK}), converter=words)
 
 
 @frozen(kw_only=True)
@@ -45,9 +52,9 @@ class Worker:
 
     application: str
     version: str = ""
-    doctypes: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    doctypes: frozenset[str] = field(default=frozenset(), converter=words)
     """What it reads; all types where empty."""
-    formats: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    formats: frozenset[str] = field(default=frozenset(), converter=words)
     """What it writes; all formats where empty."""
 
     def can(self, application: str, version: str, doctype: str, output_format: str) -> bool:

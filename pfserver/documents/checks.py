@@ -105,11 +105,12 @@ def format_of(path: Path) -> str:
     return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), "")
 
 
-def page_count(path: Path) -> int:
-    """The pages of a result: of a PDF that can be read, one for a PNG, else 0."""
-    if path.suffix == ".png":
+def page_count(path: Path, suffix: str = "") -> int:
+    """The pages of a result: of a PDF that can be read, one for a PNG, else 0. ``suffix``: where the name has none."""
+    suffix = suffix or path.suffix
+    if suffix == ".png":
         return 1
-    if path.suffix != ".pdf":
+    if suffix != ".pdf":
         return 0
     try:
         with pikepdf.open(path) as pdf:

@@ -1,0 +1,139 @@
+"""Who calls: by a TLS client certificate, an access token, or because the call comes from this machine."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from twisted.internet.address import UNIXAddress
+from twisted.web.http import Request
+
+from pfserver.errors import NotAllowed
+from pfserver.interfaces import IFactories
+from pfserver.remote import ADMIN, RIGHTS, SUBMIT, WORK, words
+
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+#: A proxy on this machine adds these to what it passes on from elsewhere.
+_FORWARDED = (b"Forwarded", b"X-Forwarded-For", b"X-Real-IP")
+
+
+@frozen(kw_only=True)
+class Caller:
+    """Somebody who calls. ``account`` is empty for a call from this machine."""
+
+    account: str = ""
+    rights: frozenset[str] = field(default=frozenset(), converter=words)
+
+    def expect(self, right: str) -> None:
+        """Raises ``NotAllowed`` without this right."""
+        if right not in self.rights:
+            raise NotAllowed(f"{self.account or 'an unknown caller'} has no right to {right}")
+
+    def owns(self, account: str) -> bool:
+        """Whether what belongs to this account is the caller's to use."""
+        return ADMIN in self.rights or account == self.account
+
+
+@frozen(kw_only=True)
+class Trust:
+    """What callers may do of whom the registry says nothing."""
+
+    loopback: frozenset[str] = RIGHTS
+    """Rights of a call from this machine."""
+    certificate: frozenset[str] = frozenset({SUBMIT, WORK})
+    """Rights of a certificate whose account is not registered."""
+
+
+class Doorkeeper:
+    """Tells who calls."""
+
+    def __init__(self, factories: IFactories, trust: Trust) -> None:
+        self._factories = factories
+        self._trust = trust
+
+    async def identify(self, request: Request) -> Caller:
+        """Who sent a request, known before its body is read. Raises ``NotAllowed``."""
+        certificate = _peer_certificate(request.transport)
+        if certificate is not None:
+            return await self._known(account_of_certificate(certificate), self._trust.certificate)
+        token = _token(request)
+        if token:
+            account = await self._factories.account_of_token(token)
+            if account is None:
+                raise NotAllowed("the access token is not known")
+            return await self._known(account, frozenset())
+        if not request.isSecure() and _is_local(request) and self._trust.loopback:
+            return Caller(rights=self._trust.loopback)
+        raise NotAllowed("a client certificate or an access token is needed")
+
+    async def _known(self, account: str, otherwise: frozenset[str]) -> Caller:
+        known = await self._factories.account(account)
+        return Caller(account=account, rights=otherwise if known is None else known.rights)
+
+
+def account_of_certificate(certificate: x509.Certificate) -> str:
+    """The e-mail address in a certificate: alternative name, then emailAddress, then common name, in lower case.
+
+    Raises ``NotAllowed`` where there is none.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = list(names.get_values_for_type(x509.RFC822Name))
+    except (x509.ExtensionNotFound, ValueError):
+        found = []
+    for oid in (NameOID.EMAIL_ADDRESS, NameOID.COMMON_NAME):
+        found += [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(oid)]
+    account = next((name.strip().lower() for name in found if "@" in name), "")
+    if not account:
+        raise NotAllowed("the client certificate holds no e-mail address")
+    return account
+
+
+def _peer_certificate(transport: Any) -> x509.Certificate | None:
+    get: Callable[[], Any] | None = getattr(transport, "getPeerCertificate", None)
+    certificate = get() if get is not None else None
+    if certificate is None:
+        return None
+    found: x509.Certificate = certificate.to_cryptography()
+    return found
+
+
+def _token(request: Request) -> str:
+    """The access token: ``Authorization: Bearer …``, or the password of Basic, as XML-RPC clients send it."""
+    scheme, _, rest = (request.getHeader("authorization") or "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            return b64decode(rest.strip()).decode("utf-8").partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
+
+
+def _is_local(request: Request) -> bool:
+    """Whether a call comes from a program on this machine: not through a proxy, not from a page in a browser."""
+    if any(request.requestHeaders.hasHeader(name) for name in _FORWARDED):
+        return False
+    # Browsers send Origin with each POST that a page makes; a foreign page, or a foreign name that was made to mean
+    # this machine, is no caller from here.
+    origin = request.getHeader("origin")
+    if origin is not None:
+        host = urlsplit(f"//{request.getHeader('host') or ''}")
+        if host.hostname not in _LOCAL_NAMES or urlsplit(origin).netloc != host.netloc:
+            return False
+    peer = request.getClientAddress()
+    if isinstance(peer, UNIXAddress):
+        return True
+    try:
+        return ip_address(getattr(peer, "host", "")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,278 @@
+"""``jobs.poll`` and ``jobs.finish``: what an Officeshots factory calls."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from uuid import UUID, uuid5
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
+from pfserver.documents.request import FORMATS, Conversion, conversion_of
+from pfserver.documents.sources import Sources
+from pfserver.errors import LeaseLost, NotAllowed, PFServerError
+from pfserver.frontends.http.exchange import FileSource, Upload
+from pfserver.frontends.http.identity import Caller
+from pfserver.frontends.http.methods import Context, Delivery, Registry
+from pfserver.interfaces import IEngine, IFactories
+from pfserver.model import Artifact, Job, Outcome, Progress, State
+from pfserver.numbers import Number
+from pfserver.remote import WORK, Factory
+from pfserver.wire.xmlrpc import Code, Fault, Value
+
+#: Jobs whose document cannot be read any more that one poll gets out of the way at most.
+BROKEN_JOBS = 20
+
+
+@frozen(kw_only=True)
+class LeaseOptions:
+    """How jobs are handed out."""
+
+    seconds: float = 300.0
+    """How long a factory may work on a job before another one may have it."""
+    backends: tuple[str, ...] = ("factory",)
+    """Whose jobs are handed out."""
+
+
+class FairChoice:
+    """Picks jobs for factories: in their order, but of several accounts the one that was served longest ago."""
+
+    def __init__(self) -> None:
+        self._served: dict[str, int] = {}
+        self._count = 0
+
+    def chooser(self, factory: Factory) -> Callable[[Sequence[Job]], Job | None]:
+        """A function for ``IEngine.lease``: runs in another thread, so it looks at copies."""
+        served = dict(self._served)
+
+        def choose(jobs: Sequence[Job]) -> Job | None:
+            # min() keeps the first of equals: within an account the order stays.
+            able = [job for job in jobs if can_do(factory, job)]
+            top = max((job.request.priority for job in able), default=0)
+            urgent = [job for job in able if job.request.priority == top]
+            return min(urgent, key=lambda job: served.get(job.request.account, 0), default=None)
+
+        return choose
+
+    def chosen(self, job: Job) -> None:
+        """A job was handed out."""
+        self._count += 1
+        self._served[job.request.account] = self._count
+
+
+def can_do(factory: Factory, job: Job) -> bool:
+    """Whether a factory may take a job and has a worker that can do it."""
+    try:
+        wanted = conversion_of(job.request)
+    except PFServerError:
+        return False
+    if (factory.own_only or wanted.own_factories) and job.request.account != factory.account:
+        return False
+    return any(
+        worker.can(wanted.application, wanted.version, wanted.doctype, wanted.format) for worker in factory.workers
+    )
+
+
+class JobMethods:
+    """The methods of the reference.
+
+    :param reactor: for threads, since files are moved and synchronised.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, engine: IEngine, factories: IFactories, sources: Sources, options: LeaseOptions, reactor: Any
+    ) -> None:
+        self._engine = engine
+        self._factories = factories
+        self._sources = sources
+        self._options = options
+        self._reactor = reactor
+        self._choice = FairChoice()
+        self._finishing: dict[int, DeferredLock] = {}
+
+    def register(self, registry: Registry) -> None:
+        """Add the methods."""
+        registry.add("jobs.poll", ("struct", "string"), self.poll)
+        registry.add("jobs.finish", ("string", "string", "string", "string", "document"), self.finish, (3,))
+
+    async def factory(self, caller: Caller, name: str) -> Factory:
+        """The factory that a caller speaks for. Raises ``NoSuchFactory``, ``NotAllowed``."""
+        caller.expect(WORK)
+        factory = await self._factories.factory(name)
+        if not caller.owns(factory.account):
+            raise NotAllowed(f"{name!r} is not a factory of {caller.account}")
+        return factory
+
+    # -- poll --------
+
+    async def poll(self, context: Context, factory_name: str) -> Value | Delivery:
+        """Find a job that matches any of the applications of a factory and lock it.
+
+        factory_name is the name of the factory that polls.
+
+        Returns a struct of nine: job (the job's UUID), application, version, pageStart, pageEnd (0: to the end),
+        format (pdf, png or odf; empty: the factory decides), filename, doctype and document (base64). Where no job
+        matches, an empty struct. The job is locked for five minutes; pfserver.renew makes it longer.
+
+        Faults: 1 unknown factory, 2 not authorized.
+        """
+        factory = await self.factory(context.caller, factory_name)
+        for _ in range(BROKEN_JOBS):
+            job = await self._engine.lease(
+                factory.name,
+                self._choice.chooser(factory),
+                backends=self._options.backends,
+                seconds=self._options.seconds,
+            )
+            self._factories.seen(factory, leased=1 if job is not None else 0)
+            if job is None:
+                return {}
+            self._choice.chosen(job)
+            try:
+                source = await self._in_thread(self._open, job)
+            except PFServerError as error:
+                await self._give_up(factory, job, str(error))
+                continue
+            name = await self._factories.hand_out(job.id)
+            self.log.info("factory.leased", transaction=job.transaction_id, factory=factory.name)
+            return self._delivery(factory, job, name, source)
+        return {}
+
+    def _open(self, job: Job) -> FileSource:
+        return FileSource(self._sources.path(job.request))
+
+    async def _give_up(self, factory: Factory, job: Job, reason: str) -> None:
+        """The document is gone: no factory can do the job."""
+        messages = [(Number.DOCUMENT_BROKEN, reason)]
+        counts = Progress(failures=1, total=1)
+        await self._engine.finish_lease(job.id, factory.name, Outcome.FAILED, progress=counts, messages=messages)
+
+    def _delivery(self, factory: Factory, job: Job, name: str, source: FileSource) -> Delivery:
+        wanted = conversion_of(job.request)
+
+        def undelivered() -> None:
+            releasing = Deferred.fromCoroutine(
+                self._release(job.id, factory.name, "the connection was lost before the factory had the document")
+            )
+            releasing.addErrback(self._not_released)
+
+        value: dict[str, Value] = {
+            "job": name,
+            "application": wanted.application,
+            "version": wanted.version,
+            "pageStart": wanted.first,
+            "pageEnd": wanted.last,
+            "format": wanted.format,
+            "filename": file_name(job),
+            "doctype": wanted.doctype,
+            "document": source,
+        }
+        return Delivery(value, source.close, undelivered)
+
+    async def _release(self, job_id: int, holder: str, reason: str) -> None:
+        await self._engine.release(job_id, holder, reason)
+
+    def _not_released(self, failure: Failure) -> None:
+        # The lease runs out by itself.
+        self.log.debug("factory.not-released", reason=failure.getErrorMessage())
+
+    # -- finish --------
+
+    async def finish(
+        self, context: Context, factory_name: str, job: str, output_format: str, document: Upload
+    ) -> Value:
+        """Upload the result of a job.
+
+        factory_name is the factory that has polled the job, job its UUID, output_format pdf, png or odf, document the
+        result as base64.
+
+        Returns the UUID of the result; the same one if the same result is sent again, e.g. because a connection was
+        lost before the answer. Late is good as long as nobody else has the job.
+
+        Faults: 1 unknown factory, 2 not authorized, 3 no such job, 4 the lock was lost, 5 a format that was not asked
+        for, 6 the document is not valid, 7 it is too large.
+        """
+        factory = await self.factory(context.caller, factory_name)
+        job_id = await self._factories.job_of(job)
+        lock = self._finishing.setdefault(job_id, DeferredLock())
+        await lock.acquire()
+        try:
+            await self._finish(factory, job_id, output_format.strip().lower(), document)
+        finally:
+            lock.release()
+            if not lock.locked:
+                self._finishing.pop(job_id, None)
+        return str(uuid5(UUID(job), f"{factory.name}:{document.sha256}"))
+
+    async def _finish(self, factory: Factory, job_id: int, output_format: str, document: Upload) -> None:
+        job = await self._engine.job(job_id)
+        wanted = conversion_of(job.request)
+        if job.node != factory.name:
+            raise LeaseLost("the job belongs to another factory now")
+        if job.state is State.DONE:
+            await self._expect_same(job, document)
+            return
+        if output_format not in FORMATS or wanted.format not in ("", output_format):
+            raise Fault(Code.FORMAT_NOT_ASKED_FOR, f"the job is for {wanted.format or ', '.join(FORMATS)}")
+        await self._in_thread(_check_result, document, output_format)
+        artifact = await self._in_thread(_describe, job, wanted, document, output_format)
+
+        def publish(folder: Path) -> Sequence[Artifact]:
+            # A copy, since this may be asked for again where the disk is full.
+            link_or_copy(document.path, folder / artifact.name)
+            return [artifact]
+
+        outcome = Outcome.CANCELLED if job.state is State.CANCELLING else Outcome.COMPLETED
+        counts = Progress(documents=1, pages=artifact.pages, total=1)
+        await self._engine.finish_lease(job_id, factory.name, outcome, progress=counts, publish=publish)
+        self._factories.seen(factory, finished=1)
+        self.log.info("factory.finished", transaction=job.transaction_id, factory=factory.name)
+
+    async def _expect_same(self, job: Job, document: Upload) -> None:
+        """A resent call changes nothing; another result is too late."""
+        artifacts = await self._engine.artifacts(job.id)
+        if not any(artifact.sha256 == document.sha256 for artifact in artifacts):
+            raise LeaseLost("the job is finished")
+
+    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+
+def file_name(job: Job) -> str:
+    """The document's name without its folders."""
+    return PurePosixPath(job.request.project.replace("\\", "/")).name
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file; a copy where the folders lie on different disks."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _check_result(document: Upload, output_format: str) -> None:
+    if not document.size or format_of(document.path) != output_format:
+        raise Fault(Code.NOT_VALID, f"the document is not {output_format}")
+
+
+def _describe(job: Job, wanted: Conversion, document: Upload, output_format: str) -> Artifact:
+    suffix = odf_suffix(document.path) if output_format == "odf" else f".{output_format}"
+    stem = PurePosixPath(file_name(job)).stem or "document"
+    artifact = Artifact(
+        name=stem + suffix,
+        media_type=MEDIA_TYPES[suffix],
+        size=document.size,
+        sha256=document.sha256,
+    )
+    return evolve(artifact, pages=page_count(document.path, suffix))

@@ -1,0 +1,238 @@
+"""HTTP for peers that may be slow, wrong or hostile: twisted.web with streamed bodies and limits on time and size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Request as WebRequest
+from twisted.web.server import Site as WebSite
+
+from pfserver.wire.xmlrpc import Body
+
+if TYPE_CHECKING:
+    from pfserver.frontends.http.api import XMLRPC
+    from pfserver.frontends.http.exchange import Exchange
+    from pfserver.frontends.http.identity import Caller
+
+#: The address of the API, with and without a slash at its end.
+API_PATHS = (b"/xmlrpc", b"/xmlrpc/")
+
+#: Seconds that a refused sender is listened to, so that it can read why; what it sends is thrown away.
+LINGER = 10.0
+
+
+@frozen(kw_only=True)
+class HTTPLimits:
+    """Limits of a connection."""
+
+    connections: int = 1000
+    """Connections at once."""
+    idle: float = 75.0
+    """Seconds without a byte; also between two requests of a connection."""
+    header_time: float = 20.0
+    """Seconds from the first byte of a request to the end of its headers."""
+    body_grace: float = 30.0
+    """Seconds of a body that are not looked at."""
+    body_rate: float = 4096.0
+    """Bytes a second that a longer body has to come with, over all its time."""
+    other_body: int = 16 * 1024 * 1024
+    """Bytes of a body that is no XML-RPC call."""
+
+
+class Request(WebRequest):
+    """A request whose body, if it is a call, is parsed as it arrives."""
+
+    exchange: Exchange | None = None
+    caller: Deferred[Caller | None]
+    """Who calls; None where the call was refused."""
+    channel: Channel
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers are complete."""
+        channel = self.channel
+        if channel.method == b"POST" and channel.path in API_PATHS:
+            self._parsePOSTFormSubmission = False
+            channel.site.api.begin(self, length)
+        elif length is not None and length > channel.site.limits.other_body:
+            channel.refuse(413, b"text/plain", b"too large\n")
+        if self.content is None and not channel.refused:
+            super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """More of the body."""
+        if not self.channel.refused and self.content is not None:
+            super().handleContentChunk(data)
+
+    def setHeader(self, name: Any, value: Any) -> None:
+        """Set a header; the server's is not for others to know."""
+        super().setHeader(name, b"pfserver" if name.lower() == b"server" else value)
+
+    def connectionLost(self, reason: Any) -> None:
+        """The peer is gone."""
+        super().connectionLost(reason)
+        self.close_exchange()
+
+    def close_exchange(self) -> None:
+        """The call is over: remove what it has left."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.close()
+
+    def answer(self, body: bytes, media_type: bytes) -> None:
+        """Send a complete answer and end the request."""
+        self.setHeader(b"content-type", media_type)
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+
+class Channel(HTTPChannel):
+    """A connection."""
+
+    log = Logger()
+    refused = False
+    site: Site
+    transport: Any
+    _header_timer: IDelayedCall | None = None
+    _body_began: float | None = None
+    _body_received = 0
+
+    @property
+    def method(self) -> bytes:
+        """The method of the request that comes in."""
+        command: bytes = self._command
+        return command
+
+    @property
+    def path(self) -> bytes:
+        """Its path, without the query."""
+        path: bytes = self._path
+        return path.partition(b"?")[0]
+
+    def connectionMade(self) -> None:
+        """A peer has connected."""
+        super().connectionMade()
+        if not self.site.admit(self):
+            self.log.warn("http.too-many-connections")
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The peer is gone."""
+        self.site.forget(self)
+        self._stop_header_timer()
+        super().connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        """More bytes."""
+        if self.refused:
+            return
+        if self._body_began is not None:
+            self._body_received += len(data)
+            if self._too_slow():
+                self.log.info("http.slow-body")
+                self.transport.abortConnection()
+                return
+        elif not self._handlingRequest and self._header_timer is None:
+            self._header_timer = self.callLater(self.site.limits.header_time, self._headers_late)
+        super().dataReceived(data)
+
+    def allHeadersReceived(self) -> None:
+        """The headers are complete, a body may follow."""
+        self._stop_header_timer()
+        self._body_began, self._body_received = self.site.clock.seconds(), 0
+        super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        """The request is complete."""
+        self._body_began = None
+        if not self.refused:
+            super().allContentReceived()
+
+    def _send100Continue(self) -> None:
+        if not self.refused:
+            super()._send100Continue()
+
+    def _too_slow(self) -> bool:
+        assert self._body_began is not None
+        limits = self.site.limits
+        spent = self.site.clock.seconds() - self._body_began - limits.body_grace
+        return bool(spent > 0 and self._body_received < spent * limits.body_rate)
+
+    def _headers_late(self) -> None:
+        self._header_timer = None
+        self.log.info("http.slow-headers")
+        self.transport.abortConnection()
+
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None and self._header_timer.active():
+            self._header_timer.cancel()
+        self._header_timer = None
+
+    def refuse(self, status: int, media_type: bytes, body: bytes) -> None:
+        """Answer before the request is complete; what else the peer sends is thrown away, for a while."""
+        self.refused = True
+        self._stop_header_timer()
+        self.setTimeout(None)
+        phrase = {200: b"OK", 413: b"Content Too Large"}[status]
+        head = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        self.transport.write(head % (status, phrase, media_type, len(body)) + body)
+        self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
+        for request in self.requests:
+            request.close_exchange()
+
+    def refuse_call(self, body: Body) -> None:
+        """The same for a call: a fault is an HTTP success."""
+        self.refuse(200, b"text/xml", bytes(body))
+
+
+class Site(WebSite):
+    """The server side of all connections.
+
+    :param api: takes calls.
+    """
+
+    requestFactory = Request
+    displayTracebacks = False
+
+    def __init__(self, root: IResource, api: XMLRPC, limits: HTTPLimits, clock: Any) -> None:
+        super().__init__(root, timeout=limits.idle, reactor=clock)
+        self.protocol = Channel  # type: ignore[assignment]
+        self.api = api
+        self.limits = limits
+        self.clock = clock
+        self._open: set[Channel] = set()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS may negotiate."""
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:
+        """Nothing to open: there is no access log."""
+
+    def stopFactory(self) -> None:
+        """Nothing to close."""
+
+    def log(self, request: Any) -> None:
+        """No access log: what matters is logged as an event."""
+
+    def admit(self, channel: Channel) -> bool:
+        """Whether one more connection is allowed; it is known until :meth:`forget`, refused or not."""
+        self._open.add(channel)
+        return len(self._open) <= self.limits.connections
+
+    def forget(self, channel: Channel) -> None:
+        """A connection is gone."""
+        self._open.discard(channel)
+
+    def close(self) -> None:
+        """End all connections."""
+        for channel in list(self._open):
+            channel.transport.abortConnection()

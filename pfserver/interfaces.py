@@ -362,8 +362,11 @@ class IWorkers(Interface):
 
     size = Attribute("int: how many calls run at once")
 
-    def run(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
-        """Call a picklable function in a worker. Raises what it raises, or ``WorkerLost`` when its process died."""
+    def run(function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Awaitable[Any]:
+        """Call a picklable function in a worker, for at most so many seconds where that can be enforced.
+
+        Raises what it raises, or ``WorkerLost`` when its process died or took too long.
+        """
 
     def restart() -> Awaitable[None]:
         """Replace all workers; calls that run now raise ``WorkerLost``."""

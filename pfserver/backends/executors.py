@@ -1,0 +1,224 @@
+"""Where CPU-bound work runs: a pool of processes, threads, or a Dask cluster, all behind ``IWorkers``.
+
+Processes are spawned, one executor each, so that a process that dies takes only its own piece of work with it. They are
+never forked: typst starts threads of its own, and a fork after that hangs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future as ConcurrentFuture
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pfserver.errors import ConfigurationError, WorkerLost
+from pfserver.interfaces import IWorkers
+
+#: Address space of a worker process in bytes: a runaway template ends its process, not the machine.
+WORKER_MEMORY = 4 << 30
+
+
+def build_workers(spec: str, reactor: Any) -> IWorkers:
+    """The workers of a configuration value: ``processes``, ``processes:N``, ``threads:N`` or ``dask:tcp://HOST:PORT``.
+
+    Raises ``ConfigurationError``.
+    """
+    kind, _, detail = spec.partition(":")
+    if kind == "dask" and detail:
+        return ExecutorWorkers(lambda: _dask(detail), _dask_size(), reactor)
+    if kind in ("processes", "threads") and (detail.isdecimal() or not detail) and detail != "0":
+        size = int(detail) if detail else os.cpu_count() or 1
+        if kind == "processes":
+            return ProcessWorkers(size, reactor)
+        return ExecutorWorkers(lambda: ThreadPoolExecutor(size, "pfserver-worker"), size, reactor)
+    raise ConfigurationError(
+        f"executor {spec!r} is none of: processes, processes:N, threads, threads:N, dask:tcp://HOST:PORT"
+    )
+
+
+@implementer(IWorkers)
+class ProcessWorkers:
+    """So many processes, each of its own executor; started when first needed."""
+
+    log = Logger()
+
+    def __init__(self, size: int, reactor: Any) -> None:
+        self.size = size
+        self._reactor = reactor
+        self._free = DeferredSemaphore(size)
+        self._idle: list[ProcessPoolExecutor] = []
+        self._busy: set[ProcessPoolExecutor] = set()
+        self._stopped = False
+
+    async def run(self, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
+        """See ``IWorkers``."""
+        await self._free.acquire()
+        try:
+            if self._stopped:
+                raise WorkerLost("the server is stopping")
+            return await self._run(function, arguments, timeout)
+        finally:
+            self._free.release()
+
+    async def restart(self) -> None:
+        """See ``IWorkers``."""
+        idle, self._idle = self._idle, []
+        for executor in [*self._busy, *idle]:
+            await deferToThread(_kill, executor)
+
+    async def stop(self) -> None:
+        """See ``IWorkers``."""
+        self._stopped = True
+        await self.restart()
+
+    async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float | None) -> Any:
+        executor = self._idle.pop() if self._idle else _new_process()
+        self._busy.add(executor)
+        timer: IDelayedCall | None = None
+        late: list[bool] = []
+        try:
+            future = executor.submit(function, *arguments)
+            if timeout is not None:
+                timer = self._reactor.callLater(timeout, self._too_late, executor, late)
+            result = await _when_done(future, self._reactor)
+        except BrokenProcessPool as error:
+            self._busy.discard(executor)
+            executor.shutdown(wait=False)
+            if late:
+                raise WorkerLost(f"the worker took longer than {timeout:g} seconds") from error
+            self.log.warn("worker.lost", function=getattr(function, "__qualname__", str(function)))
+            raise WorkerLost("the worker process died") from error
+        except BaseException:
+            self._give_back(executor, future)
+            raise
+        finally:
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._give_back(executor, future)
+        return result
+
+    def _give_back(self, executor: ProcessPoolExecutor, future: ConcurrentFuture[Any]) -> None:
+        """Keep a process for the next piece of work; one that still works on a cancelled piece is ended."""
+        self._busy.discard(executor)
+        if future.done() and not self._stopped:
+            self._idle.append(executor)
+        else:
+            _kill(executor)
+
+    def _too_late(self, executor: ProcessPoolExecutor, late: list[bool]) -> None:
+        late.append(True)
+        _kill(executor)
+
+
+@implementer(IWorkers)
+class ExecutorWorkers:
+    """Work on any ``concurrent.futures.Executor``; one that cannot be stopped in the middle of a piece of work.
+
+    :param make: makes the executor, when first needed and after a restart.
+    """
+
+    def __init__(self, make: Callable[[], Executor], size: int, reactor: Any) -> None:
+        self.size = size
+        self._make = make
+        self._reactor = reactor
+        self._executor: Executor | None = None
+
+    async def run(self, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
+        """See ``IWorkers``; the time-out has no effect."""
+        if self._executor is None:
+            self._executor = await deferToThread(self._make)
+        future = self._executor.submit(function, *arguments)
+        try:
+            return await _when_done(future, self._reactor)
+        except BrokenProcessPool as error:
+            raise WorkerLost("the worker process died") from error
+        except Exception as error:
+            if type(error).__name__ == "KilledWorker":
+                raise WorkerLost("the cluster's worker died") from error
+            raise
+
+    async def restart(self) -> None:
+        """See ``IWorkers``; what runs now is finished first."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await deferToThread(executor.shutdown, cancel_futures=True)
+
+    async def stop(self) -> None:
+        """See ``IWorkers``."""
+        await self.restart()
+
+
+def _new_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    """In a new worker process: signals are for the server, memory has a limit, the network is out of reach."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Templates may name packages that typst would fetch from the internet: a project brings what it needs.
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        os.environ[name] = os.environ[name.lower()] = "http://127.0.0.1:9"
+
+
+def _kill(executor: ProcessPoolExecutor) -> None:
+    """End an executor's process at once; the work in it fails with ``BrokenProcessPool``."""
+    processes = executor._processes  # the one way to the process
+    for process in list((processes or {}).values()):
+        process.kill()
+    executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _when_done(future: ConcurrentFuture[Any], reactor: Any) -> Deferred[Any]:
+    def cancel(_: Deferred[Any]) -> None:
+        future.cancel()
+
+    done: Deferred[Any] = Deferred(cancel)
+
+    def tell(future: ConcurrentFuture[Any]) -> None:
+        reactor.callFromThread(_pass_on, future, done)
+
+    future.add_done_callback(tell)
+    return done
+
+
+def _pass_on(future: ConcurrentFuture[Any], done: Deferred[Any]) -> None:
+    if done.called:
+        return
+    if future.cancelled():
+        done.errback(WorkerLost("the work was cancelled"))
+        return
+    error = future.exception()
+    if error is not None:
+        done.errback(error)
+    else:
+        done.callback(future.result())
+
+
+def _dask(address: str) -> Executor:
+    from distributed import Client
+
+    executor: Executor = Client(address, set_as_default=False).get_executor()
+    return executor
+
+
+def _dask_size() -> int:
+    """The cluster has a queue of its own; this bounds what one job puts into it at once."""
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError("executor dask: needs the extra: pip install 'pfserver[dask]'") from error
+    return 4 * (os.cpu_count() or 1)

@@ -1,0 +1,130 @@
+"""Projects on disk: a project file beside its resources, or a zip of the same, unpacked where nothing can leave it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from attrs import frozen
+
+from pfserver.errors import BadProject, NoSuchProject
+from pfserver.projects.paths import has_links_out, inside
+
+#: The most that a zipped project may hold, unpacked, in bytes.
+UNPACKED_BYTES = 1 << 30
+
+#: The most files in a zipped project.
+ENTRIES = 10_000
+
+#: Unpacked bytes a packed byte: what real projects reach is below 50, what a zip bomb needs is far above.
+RATIO = 200
+
+_COPY = 1 << 20
+
+
+@frozen
+class ProjectFolder:
+    """Where a project's file is, and the folder that nothing of it may leave."""
+
+    file: Path
+    folder: Path
+
+
+class ProjectFolders:
+    """Finds projects below a root.
+
+    :param root: the folder of all projects.
+    :param cache: where zipped projects are unpacked.
+    :param drives: see :func:`pfserver.projects.paths.inside`.
+    """
+
+    def __init__(self, root: Path, cache: Path, drives: Mapping[str, str] | None = None) -> None:
+        self._root = root
+        self._cache = cache
+        self._drives = drives or {}
+
+    def find(self, name: str) -> ProjectFolder:
+        """The project of that name. Raises ``OutsideRoot``, ``NoSuchProject``, ``BadProject``."""
+        path = inside(self._root, name, self._drives)
+        if not path.is_file():
+            raise NoSuchProject(f"there is no project {name!r}")
+        if zipfile.is_zipfile(path):
+            return self._unpacked(path, name)
+        if has_links_out(path.parent):
+            raise BadProject(f"{name}: the project's folder has too many files, or a link that leads out of it")
+        return ProjectFolder(path, path.parent)
+
+    def data_file(self, name: str) -> Path:
+        """A data source below the projects root. Raises ``OutsideRoot``, ``NoSuchProject``."""
+        path = inside(self._root, name, self._drives)
+        if not path.is_file():
+            raise NoSuchProject(f"there is no data source {name!r}")
+        return path
+
+    def _unpacked(self, path: Path, name: str) -> ProjectFolder:
+        status = path.stat()
+        identity = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{status.st_ino}".encode()
+        folder = self._cache / hashlib.sha256(identity).hexdigest()[:32]
+        if not folder.is_dir():
+            draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            try:
+                unpack(path, draft)
+                draft.rename(folder)
+            except BadProject as error:
+                raise BadProject(f"{name}: {error}") from error
+            except OSError as error:
+                if not folder.is_dir():
+                    raise BadProject(f"{name}: cannot be unpacked: {error.strerror}") from error
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        projects = sorted(folder.glob("*.pf")) or sorted(folder.glob("*/*.pf"))
+        if len(projects) != 1:
+            raise BadProject(f"{name}: a zipped project holds exactly one .pf file, this one holds {len(projects)}")
+        return ProjectFolder(projects[0], projects[0].parent)
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack a zip into an empty folder. Raises ``BadProject`` for one that is hostile or broken."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check(archive.infolist(), path.stat().st_size)
+            left = UNPACKED_BYTES
+            for entry in archive.infolist():
+                left -= _unpack_entry(archive, entry, folder, left)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise BadProject("the zip is damaged, encrypted or of an unknown kind") from error
+
+
+def _check(entries: list[zipfile.ZipInfo], packed: int) -> None:
+    if len(entries) > ENTRIES:
+        raise BadProject(f"the zip has more than {ENTRIES} files")
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > UNPACKED_BYTES or unpacked > RATIO * max(packed, 4096):
+        raise BadProject("the zip unpacks to more than it may")
+
+
+def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, left: int) -> int:
+    name = entry.filename.replace("\\", "/")
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\0" in name or ":" in name or (entry.external_attr >> 28) == 0xA:
+        raise BadProject(f"the zip holds {entry.filename!r}, which leads out of it")
+    target = folder.joinpath(*parts)
+    if entry.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        return 0
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with archive.open(entry) as source, target.open("wb") as sink:
+        # What the directory says about sizes may be a lie.
+        while data := source.read(_COPY):
+            written += len(data)
+            if written > left:
+                raise BadProject("the zip unpacks to more than it may")
+            sink.write(data)
+    return written

@@ -1,0 +1,80 @@
+"""Records from csv and tsv files: the first line names the columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from pfserver.interfaces import IDataSourcePlugin
+from pfserver.projects.sources.common import broken, check_options, opened
+
+#: The longest field in characters; a longer one is a file with a lost quote.
+FIELD = 1 << 20
+
+_KNOWN = {"delimiter", "encoding"}
+
+
+@implementer(IPlugin, IDataSourcePlugin)
+class DelimitedSource:
+    """``.csv`` (``,`` or ``;``, whichever the first line has more of), ``.tsv`` and ``.tab``; UTF-8 unless said."""
+
+    name = "csv"
+
+    def takes(self, source: str) -> bool:
+        """See ``IDataSourcePlugin``."""
+        return "://" not in source and source.lower().endswith((".csv", ".tsv", ".tab"))
+
+    @contextmanager
+    def open(self, source: str, root: Path, options: Mapping[str, Any]) -> Iterator[Iterator[Mapping[str, Any]]]:
+        """See ``IDataSourcePlugin``."""
+        check_options(source, options, _KNOWN)
+        encoding = str(options.get("encoding", "utf-8-sig"))
+        csv.field_size_limit(FIELD)
+        with opened(source, encoding) as file:
+            yield self._records(source, file, str(options.get("delimiter", "")))
+
+    def count(self, source: str, root: Path, options: Mapping[str, Any]) -> int | None:
+        """See ``IDataSourcePlugin``: lines but the first, right where no field holds a line break."""
+        with Path(source).open("rb") as file:
+            lines, last, quoted = 0, b"\n", False
+            while block := file.read(1 << 20):
+                lines += block.count(b"\n")
+                quoted = quoted or b'"' in block
+                last = block[-1:]
+        return None if quoted else max(0, lines + (last != b"\n") - 1)
+
+    def _records(self, source: str, file: Any, delimiter: str) -> Iterator[Mapping[str, Any]]:
+        try:
+            first = file.readline()
+            if not delimiter:
+                delimiter = self._delimiter(source, first)
+            names = next(csv.reader([first], delimiter=delimiter), [])
+            self._check_names(source, names)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for row in reader:
+                if len(row) == len(names):
+                    yield dict(zip(names, row, strict=True))
+                elif row:
+                    text = f"has {len(row)} fields where the first line names {len(names)}"
+                    raise broken(source, text, reader.line_num + 1)
+        except UnicodeError as error:
+            raise broken(source, "its bytes do not fit its encoding; name it with encoding = in [data]") from error
+        except (csv.Error, TypeError) as error:
+            raise broken(source, str(error)) from error
+
+    def _delimiter(self, source: str, first: str) -> str:
+        if not source.lower().endswith(".csv"):
+            return "\t"
+        return max(",;\t", key=first.count) if any(mark in first for mark in ",;\t") else ","
+
+    def _check_names(self, source: str, names: list[str]) -> None:
+        if not names or not all(name.strip() for name in names):
+            raise broken(source, "the first line does not name every column", 1)
+        if len(set(names)) < len(names):
+            raise broken(source, "two columns have the same name", 1)

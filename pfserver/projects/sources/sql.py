@@ -1,0 +1,136 @@
+"""Records from a database: a SQLite file or any SQLAlchemy URL, with a query that only reads."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from pfserver.interfaces import IDataSourcePlugin
+from pfserver.projects.sources.common import broken, check_options
+
+#: Rows that are fetched from a database at once.
+ROWS = 500
+
+_FILES = (".sqlite", ".sqlite3", ".db")
+_READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+
+
+def is_select(query: str) -> bool:
+    """Whether a text begins like a query that only reads; the database makes sure that it does."""
+    text = re.sub(r"--[^\n]*\n|/\*.*?\*/", " ", query, flags=re.DOTALL).strip().rstrip(";").strip()
+    return bool(re.match(r"(?i)(select|with|values)\b", text)) and ";" not in re.sub(r"'(?:[^']|'')*'", "", text)
+
+
+@implementer(IPlugin, IDataSourcePlugin)
+class SqlSource:
+    """``.sqlite``, ``.db`` and SQLAlchemy URLs; ``query = "SELECT …"`` or ``table = "…"`` says which rows."""
+
+    name = "sql"
+
+    def takes(self, source: str) -> bool:
+        """See ``IDataSourcePlugin``."""
+        if "://" in source:
+            return not source.lower().startswith(("http://", "https://", "file://"))
+        return source.lower().endswith(_FILES)
+
+    @contextmanager
+    def open(self, source: str, root: Path, options: Mapping[str, Any]) -> Iterator[Iterator[Mapping[str, Any]]]:
+        """See ``IDataSourcePlugin``."""
+        check_options(source, options, {"query", "table"})
+        query = self._query(source, options)
+        if "://" in source and not source.startswith("sqlite"):
+            with self._server(source, query) as records:
+                yield records
+        else:
+            path = source if "://" not in source else str(root / (sa.make_url(source).database or ""))
+            with read_only(path, source) as connection:
+                yield select(connection, query, source)
+
+    def count(self, source: str, root: Path, options: Mapping[str, Any]) -> int | None:
+        """See ``IDataSourcePlugin``: for SQLite files, by asking it."""
+        if "://" in source:
+            return None
+        query = self._query(source, options).strip().rstrip(";")
+        with read_only(source, source) as connection:
+            return int(next(iter(select(connection, f"SELECT count(*) AS n FROM ({query})", source)))["n"])
+
+    def _query(self, source: str, options: Mapping[str, Any]) -> str:
+        query, table = options.get("query"), options.get("table")
+        if isinstance(table, str) and query is None:
+            return f'SELECT * FROM "{table.replace(chr(34), chr(34) * 2)}"'
+        if not isinstance(query, str) or table is not None:
+            raise broken(source, 'needs either query = "SELECT …" or table = "…" in [data]')
+        if not is_select(query):
+            raise broken(source, "the query is not one SELECT")
+        return query
+
+    @contextmanager
+    def _server(self, source: str, query: str) -> Iterator[Iterator[Mapping[str, Any]]]:
+        try:
+            engine = sa.create_engine(source, poolclass=sa.NullPool)
+        except (SQLAlchemyError, ImportError, ValueError) as error:
+            raise broken(source, f"cannot be used: {_reason(error)}") from error
+        try:
+            with engine.connect() as connection:
+                if engine.dialect.name in ("postgresql", "mysql", "mariadb"):
+                    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                result = connection.execution_options(stream_results=True, max_row_buffer=ROWS).execute(sa.text(query))
+                yield self._rows(result, source)
+                # Whatever a query did in spite of all is not kept.
+                connection.rollback()
+        except SQLAlchemyError as error:
+            raise broken(source, _reason(error)) from error
+        finally:
+            engine.dispose()
+
+    def _rows(self, result: sa.CursorResult[Any], source: str) -> Iterator[Mapping[str, Any]]:
+        try:
+            for row in result.mappings():
+                yield dict(row)
+        except SQLAlchemyError as error:
+            raise broken(source, _reason(error)) from error
+
+
+@contextmanager
+def read_only(path: str, source: str) -> Iterator[sqlite3.Connection]:
+    """A connection to a SQLite file that can only read."""
+    if not Path(path).is_file():
+        raise broken(source, "there is no such file")
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    try:
+        # Its rows are fetched in one thread at a time, though not always the same.
+        with closing(sqlite3.connect(uri, uri=True, check_same_thread=False)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise broken(source, str(error)) from error
+
+
+def select(connection: sqlite3.Connection, query: str, source: str) -> Iterator[Mapping[str, Any]]:
+    """The rows of a query that may only read, as mappings."""
+
+    def authorize(action: int, *_: object) -> int:
+        return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
+
+    connection.set_authorizer(authorize)
+    try:
+        cursor = connection.execute(query)
+        names = [column[0] for column in cursor.description or ()]
+        while rows := cursor.fetchmany(ROWS):
+            for row in rows:
+                yield dict(zip(names, row, strict=True))
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise broken(source, f"the query cannot be run: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a driver says, its first line: never the URL, which may hold a password."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0][:300]

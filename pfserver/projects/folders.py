@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
 from pfserver.errors import BadProject, NoSuchProject
-from pfserver.projects.paths import has_links_out, inside
+from pfserver.projects.paths import has_links_out, inside, is_file
 
 #: The most that a zipped project may hold, unpacked, in bytes.
 UNPACKED_BYTES = 1 << 30
@@ -24,6 +26,12 @@ ENTRIES = 10_000
 RATIO = 200
 
 _COPY = 1 << 20
+
+#: All that unpacking a zip of bad will can raise.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError, EOFError, ValueError),
+)
 
 
 @frozen
@@ -50,7 +58,7 @@ class ProjectFolders:
     def find(self, name: str) -> ProjectFolder:
         """The project of that name. Raises ``OutsideRoot``, ``NoSuchProject``, ``BadProject``."""
         path = inside(self._root, name, self._drives)
-        if not path.is_file():
+        if not is_file(path):
             raise NoSuchProject(f"there is no project {name!r}")
         if zipfile.is_zipfile(path):
             return self._unpacked(path, name)
@@ -61,7 +69,7 @@ class ProjectFolders:
     def data_file(self, name: str) -> Path:
         """A data source below the projects root. Raises ``OutsideRoot``, ``NoSuchProject``."""
         path = inside(self._root, name, self._drives)
-        if not path.is_file():
+        if not is_file(path):
             raise NoSuchProject(f"there is no data source {name!r}")
         return path
 
@@ -97,7 +105,7 @@ def unpack(path: Path, folder: Path) -> None:
             left = UNPACKED_BYTES
             for entry in archive.infolist():
                 left -= _unpack_entry(archive, entry, folder, left)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _DAMAGE as error:
         raise BadProject("the zip is damaged, encrypted or of an unknown kind") from error
 
 

@@ -27,11 +27,19 @@ def inside(root: Path, name: str, drives: Mapping[str, str] | None = None) -> Pa
     base = root.resolve()
     try:
         path = Path(os.path.realpath(base / relative))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OutsideRoot("the name cannot be followed") from error
     if not path.is_relative_to(base):
         raise OutsideRoot("the name leads out of the projects folder")
     return path
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; names that no file system takes, such as too long ones, are just not there."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _without_drive(name: str, drives: Mapping[str, str]) -> str:

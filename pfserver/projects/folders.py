@@ -1,4 +1,8 @@
-"""Projects on disk: a project file beside its resources, or a zip of the same, unpacked where nothing can leave it."""
+"""Projects on disk: a project file beside its resources, or a zip of the same, unpacked where nothing can leave it.
+
+Resources lie in the folder that is named as the project file (``Letters.pf`` and ``Letters/``), or where there is none,
+in the project file's own folder. With the first, projects can share a folder and do not see one another.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +66,10 @@ class ProjectFolders:
             raise NoSuchProject(f"there is no project {name!r}")
         if zipfile.is_zipfile(path):
             return self._unpacked(path, name)
-        if has_links_out(path.parent):
+        place = _place(path)
+        if has_links_out(place.folder):
             raise BadProject(f"{name}: the project's folder has too many files, or a link that leads out of it")
-        return ProjectFolder(path, path.parent)
+        return place
 
     def data_file(self, name: str) -> Path:
         """A data source below the projects root. Raises ``OutsideRoot``, ``NoSuchProject``."""
@@ -94,7 +99,12 @@ class ProjectFolders:
         projects = sorted(folder.glob("*.pf")) or sorted(folder.glob("*/*.pf"))
         if len(projects) != 1:
             raise BadProject(f"{name}: a zipped project holds exactly one .pf file, this one holds {len(projects)}")
-        return ProjectFolder(projects[0], projects[0].parent)
+        return _place(projects[0])
+
+
+def _place(file: Path) -> ProjectFolder:
+    folder = file.with_suffix("")
+    return ProjectFolder(file, folder if folder != file and folder.is_dir() else file.parent)
 
 
 def unpack(path: Path, folder: Path) -> None:

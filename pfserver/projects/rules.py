@@ -20,7 +20,9 @@ from pfserver.projects.project import Rules
 
 #: The helpers' lines are counted from here, so that they are not taken for the project's.
 _HELPERS_BEGIN = 1_000_000
-_HELPERS = "\n" * _HELPERS_BEGIN + (Path(__file__).parent / "rules.js").read_text(encoding="utf-8")
+_HELPERS = "\n" * _HELPERS_BEGIN + "".join(
+    (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("rules.js", "qrcode.js")
+)
 
 #: Seconds for the script itself, outside of any rule.
 LOAD_SECONDS = 5.0

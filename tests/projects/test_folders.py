@@ -51,6 +51,18 @@ class PlainTests(FolderCase):
         self.assertEqual(place.file, self.root.resolve() / "Letters" / "a.pf")
         self.assertEqual(place.folder, self.root.resolve() / "Letters")
 
+    def test_a_folder_of_its_own(self) -> None:
+        for name in ("a.pf", "b.pf"):
+            (self.root / name).write_bytes(PROJECT)
+        (self.root / "a").mkdir()
+        self.assertEqual(self.folders.find("a.pf").folder, self.root.resolve() / "a")
+        self.assertEqual(self.folders.find("b.pf").folder, self.root.resolve())
+        # What others have in the root is nothing to a project with a folder of its own.
+        (self.root / "elsewhere").symlink_to("/etc")
+        self.folders.find("a.pf")
+        (self.root / "a" / "elsewhere").symlink_to("/etc")
+        self.assertRefused("a link that leads out")
+
     def test_what_is_not_there(self) -> None:
         (self.root / "folder").mkdir()
         for name in ("b.pf", "folder", "", ".", "folder/..", "x" * 5000, "a.pf/b.pf"):

@@ -25,21 +25,21 @@ $(DONE)/venv: tools/system-packages
 	@mkdir -p $(DONE) && touch $@
 
 $(DONE)/run: $(DONE)/venv setup.py
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable .
 	@touch $@
 
 $(DONE)/test: $(DONE)/run tools/system-packages
 	tools/system-packages test
-	$(BIN)/python -m pip install --quiet --editable '.[office,postgres,test]'
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[office,postgres,test]'
 	@touch $@
 
 $(DONE)/check: $(DONE)/run
-	$(BIN)/python -m pip install --quiet --editable '.[office,postgres,test,check,docs]'
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[office,postgres,test,check,docs]'
 	@touch $@
 
 $(DONE)/bench: $(DONE)/test
 	tools/system-packages bench
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[bench]'
 	@touch $@
 
 demo: $(DONE)/run

@@ -107,6 +107,10 @@ class JobFailed(PFServerError):
         self.number = number
         self.text = text
 
+    def __reduce__(self) -> tuple[type[JobFailed], tuple[int, str]]:
+        """Raised in worker processes: pickled with both arguments."""
+        return type(self), (self.number, self.text)
+
 
 class OutputUnavailable(PFServerError):
     """The output could not be written, e.g. because the disk is full; the job is tried again later."""

@@ -2,8 +2,23 @@
 
 from twisted.application.service import ServiceMaker
 
+from pfserver.backends.factory import FactoryBackendPlugin
+from pfserver.backends.merge import MergeBackendPlugin
+from pfserver.backends.office import OfficeBackendPlugin
+from pfserver.frontends.http import HttpFrontEndPlugin
 from pfserver.frontends.pageflex import PageflexFrontEndPlugin
+from pfserver.projects.sources import DelimitedSource, JsonLinesSource, JsonSource, SqlSource
 
 pfserver = ServiceMaker("pfserver", "pfserver.tap", "A durable job server for document production.", "pfserver")
 
 pageflex = PageflexFrontEndPlugin()
+http = HttpFrontEndPlugin()
+
+merge = MergeBackendPlugin()
+office = OfficeBackendPlugin()
+factory = FactoryBackendPlugin()
+
+csv = DelimitedSource()
+jsonl = JsonLinesSource()
+json = JsonSource()
+sql = SqlSource()

@@ -1,0 +1,308 @@
+"""One job's way: records are read in chunks, a few chunks are at work at once, what they give is taken in order.
+
+Nothing here grows with the number of records: chunks wait for workers, and files of a run are joined as they are full.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from pfserver.backends.merge import worker
+from pfserver.backends.merge.fetch import fetch
+from pfserver.backends.merge.ledger import Ledger
+from pfserver.backends.merge.pdf import Bookmark
+from pfserver.backends.merge.worker import Chunk, Document, Failure, Produced, Work
+from pfserver.errors import JobFailed, PFServerError, WorkerLost
+from pfserver.interfaces import IReporter
+from pfserver.model import Artifact, Outcome, Progress
+from pfserver.numbers import Number
+from pfserver.projects.project import OUTPUTS, JobTable, Project
+from pfserver.projects.records import Records, RecordSource
+from pfserver.projects.template import make_folder, remove_folder
+
+if TYPE_CHECKING:
+    from pfserver.backends.merge.plugin import MergeBackend
+
+#: Chunks for each worker that are read ahead.
+AHEAD = 2
+
+
+class Production:
+    """Produces one job. Used once."""
+
+    def __init__(self, backend: MergeBackend, reporter: IReporter) -> None:
+        self._backend = backend
+        self._reporter = reporter
+        self._workers = backend.services.workers
+        self._documents = self._pages = self._failures = 0
+        self._total: int | None = None
+        self._stopped_by_failure = False
+        self._work: Work
+        self._ledger: Ledger
+        self._run: _RunFile | None = None
+        self._joins: deque[Deferred[None]] = deque()
+
+    async def produce(self) -> Outcome:
+        """See ``IBackend.run``."""
+        scratch = self._backend.scratch / f"{self._reporter.job.transaction_id}-{uuid.uuid4().hex[:8]}"
+        await deferToThread(scratch.mkdir, parents=True)
+        try:
+            return await self._produce(scratch)
+        finally:
+            await deferToThread(remove_folder, scratch)
+
+    async def _produce(self, scratch: Path) -> Outcome:
+        backend, request = self._backend, self._reporter.job.request
+        try:
+            project, origin = await deferToThread(backend.load, request)
+        except PFServerError as error:
+            raise JobFailed(Number.PROJECT_BROKEN, str(error)) from error
+        if origin.source.startswith(("http://", "https://")):
+            options = backend.options
+            path = await fetch(
+                origin.source,
+                scratch,
+                backend.services.reactor,
+                limit=options.fetch_bytes,
+                seconds=options.fetch_seconds,
+            )
+            origin = evolve(origin, source=str(path))
+        reader = _Reader(backend.records, origin, backend.options.chunk, project.job(request.job))
+        try:
+            self._total = await deferToThread(reader.open)
+            self._work = await deferToThread(self._begin, scratch, project)
+            await self._call(worker.prepare, self._work)
+            await self._all_chunks(reader)
+        finally:
+            await deferToThread(reader.close)
+        outcome = self._outcome()
+        if outcome is not Outcome.FAILED:
+            await deferToThread(self._ledger.finish, outcome, self._progress())
+            self._reporter.artifact(self._ledger.artifact())
+        return outcome
+
+    def _begin(self, scratch: Path, project: Project) -> Work:
+        job = self._reporter.job
+        table = project.job(job.request.job)
+        folder = scratch / "project"
+        folder.mkdir()
+        make_folder(project.place.folder, table.template, folder)
+        self._ledger = Ledger(self._reporter.folder, job, project.title)
+        return Work(
+            token=scratch.name,
+            folder=folder,
+            output=self._reporter.folder,
+            table=table,
+            rules=project.rules,
+            fonts=project.fonts,
+            job={
+                "id": job.transaction_id,
+                "project": job.request.project,
+                "name": job.request.job,
+                "title": project.title,
+                "variables": {
+                    name: value for name, value in job.request.variables.items() if not name.startswith("_sys_")
+                },
+            },
+            variables=project.variables,
+            document_variables=job.request.document_variables,
+            digits=max(3, len(str(self._total or 0))),
+        )
+
+    # -- chunks --------
+
+    async def _all_chunks(self, reader: _Reader) -> None:
+        pending: deque[Deferred[Produced]] = deque()
+        window = AHEAD * self._workers.size + 1
+        try:
+            while True:
+                while len(pending) < window and not self._ends():
+                    chunk = await deferToThread(reader.next)
+                    if chunk is None:
+                        break
+                    pending.append(Deferred.fromCoroutine(self._chunk(chunk)))
+                if not pending:
+                    break
+                await self._take(await pending.popleft())
+            await self._close_run()
+            while self._joins:
+                await self._joins.popleft()
+        except BaseException:
+            everything: list[Deferred[Any]] = [*pending, *self._joins]
+            for waiting in everything:
+                waiting.addErrback(lambda _: None)
+                waiting.cancel()
+            raise
+
+    def _ends(self) -> bool:
+        return self._reporter.cancelled or self._stopped_by_failure
+
+    async def _chunk(self, chunk: Chunk) -> Produced:
+        """Have a chunk produced; where its worker dies, try again, then halve it down to the record that kills."""
+        try:
+            return await self._produced(chunk)
+        except WorkerLost:
+            if len(chunk.records) > 1:
+                return await self._halves(chunk)
+        try:
+            return await self._produced(chunk)
+        except WorkerLost as error:
+            text = f"Record {chunk.first}: {error}, again and again"
+            number = Number.TIMED_OUT if "longer" in str(error) else Number.RECORD_CRASHED
+            return Produced(failures=[Failure(record=chunk.first, number=number, text=text)])
+
+    async def _halves(self, chunk: Chunk) -> Produced:
+        try:
+            return await self._produced(chunk)
+        except WorkerLost:
+            middle = len(chunk.records) // 2
+        first = await self._chunk(Chunk(first=chunk.first, records=chunk.records[:middle]))
+        second = await self._chunk(Chunk(first=chunk.first + middle, records=chunk.records[middle:]))
+        return Produced(
+            documents=[*first.documents, *second.documents],
+            failures=[*first.failures, *second.failures],
+            parts=[*first.parts, *second.parts],
+        )
+
+    async def _produced(self, chunk: Chunk) -> Produced:
+        produced: Produced = await self._call(worker.produce, self._work, chunk)
+        return produced
+
+    async def _call(self, function: Any, *arguments: Any) -> Any:
+        return await self._workers.run(function, *arguments, timeout=self._backend.options.chunk_seconds)
+
+    async def _take(self, produced: Produced) -> None:
+        """Count and report what became of a chunk."""
+        for failure in produced.failures:
+            self._report(failure)
+        await deferToThread(self._ledger.add, produced)
+        if self._work.table.split == "job":
+            await self._to_run(produced)
+        else:
+            kind = OUTPUTS[self._work.table.output]
+            for document in produced.documents:
+                for name, size in document.files:
+                    pages = document.pages if self._work.table.output == "pdf" else 1
+                    self._reporter.artifact(Artifact(name=name, media_type=kind, size=size, pages=pages))
+        self._documents += len(produced.documents)
+        self._pages += sum(document.pages for document in produced.documents)
+        self._failures += len({failure.record for failure in produced.failures})
+        self._reporter.progress(self._progress())
+        if self._backend.options.listed_failures and len(produced.failures) > 0:
+            await self._reporter.flush()
+
+    def _report(self, failure: Failure) -> None:
+        listed = self._backend.options.listed_failures
+        told = self._ledger.failures
+        self._ledger.failures += 1
+        if told < listed:
+            self._reporter.message(failure.number, failure.text)
+        elif told == listed:
+            text = f"More than {listed} failures: further ones are counted here and listed in {self._ledger.name}"
+            self._reporter.message(Number.TOO_MANY_FAILURES, text)
+        if self._work.table.on_error == "stop":
+            self._stopped_by_failure = True
+
+    def _progress(self) -> Progress:
+        return Progress(documents=self._documents, pages=self._pages, failures=self._failures, total=self._total)
+
+    def _outcome(self) -> Outcome:
+        if self._stopped_by_failure:
+            return Outcome.FAILED
+        if self._reporter.cancelled:
+            return Outcome.CANCELLED
+        if not self._failures:
+            return Outcome.COMPLETED
+        return Outcome.PARTIAL if self._documents else Outcome.FAILED
+
+    # -- run files (split = "job") --------
+
+    async def _to_run(self, produced: Produced) -> None:
+        """Put a chunk's documents into the run file that is open; a full one is closed.
+
+        Chunks end where run files may end, so that a part never belongs to two of them.
+        """
+        if not produced.documents:
+            return
+        if self._run is not None and self._run.documents + len(produced.documents) > self._work.table.max_documents:
+            await self._close_run()
+        if self._run is None:
+            self._ledger.run_files += 1
+            self._run = _RunFile(f"{self._ledger.run_files:03d}.pdf")
+        self._run.add(produced)
+
+    async def _close_run(self) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            return
+        while len(self._joins) >= self._workers.size:
+            await self._joins.popleft()
+        self._joins.append(Deferred.fromCoroutine(self._join(run)))
+
+    async def _join(self, run: _RunFile) -> None:
+        size = await self._call(worker.join_parts, self._work, run.parts, run.bookmarks, run.name)
+        self._reporter.artifact(Artifact(name=run.name, media_type="application/pdf", size=size, pages=run.pages))
+
+
+class _RunFile:
+    """A file of many documents that is being collected."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.parts: list[str] = []
+        self.bookmarks: list[Bookmark] = []
+        self.pages = 0
+        self.documents = 0
+
+    def add(self, produced: Produced) -> None:
+        self.parts += produced.parts
+        self.documents += len(produced.documents)
+        for document in produced.documents:
+            self._add_bookmark(document)
+
+    def _add_bookmark(self, document: Document) -> None:
+        if document.pages:
+            self.bookmarks.append(Bookmark(document.title, self.pages))
+        self.pages += document.pages
+
+
+class _Reader:
+    """Reads records in chunks; its methods block and are called in threads, one at a time."""
+
+    def __init__(self, records: Records, origin: RecordSource, size: int, table: JobTable) -> None:
+        self._records = records
+        self._origin = origin
+        # A chunk must not be larger than a run file.
+        self._size = min(size, table.max_documents)
+        self._stack = ExitStack()
+        self._source: Iterator[Mapping[str, Any]] = iter(())
+        self._next = 1
+
+    def open(self) -> int | None:
+        """Open the source; gives the number of records where it is cheap to know."""
+        if not self._origin.source:
+            self._source = iter([{}])
+            return 1
+        self._source = self._stack.enter_context(self._records.open(self._origin))
+        return self._records.count(self._origin)
+
+    def next(self) -> Chunk | None:
+        records: Sequence[Mapping[str, Any]] = list(islice(self._source, self._size))
+        if not records:
+            return None
+        chunk = Chunk(first=self._next, records=records)
+        self._next += len(records)
+        return chunk
+
+    def close(self) -> None:
+        self._stack.close()

@@ -1,0 +1,249 @@
+"""What runs in worker processes: rules, setting, splitting and writing the documents of a chunk of records."""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pikepdf
+from attrs import field, frozen
+
+from pfserver.backends.merge.join import join
+from pfserver.backends.merge.pdf import Bookmark, TypstPdf, UnknownShape
+from pfserver.errors import JobFailed, OutputUnavailable
+from pfserver.numbers import Number
+from pfserver.projects.project import JobTable, Rules
+from pfserver.projects.rules import RuleSet
+from pfserver.projects.template import Setting, Template, TemplateError
+
+#: Jobs whose templates and rules a worker keeps loaded.
+KEPT = 4
+
+
+@frozen(kw_only=True)
+class Work:
+    """What is the same for all chunks of a job."""
+
+    token: str
+    """The job's try: what a worker has loaded for another one is not used."""
+    folder: Path
+    """The folder with the driver, see :func:`pfserver.projects.template.make_folder`."""
+    output: Path
+    table: JobTable
+    rules: Rules | None
+    fonts: Sequence[Path]
+    job: Mapping[str, Any]
+    """What rules and templates see as ``job``."""
+    variables: Mapping[str, Any]
+    """The project's variables: a record's columns win over them."""
+    document_variables: Mapping[str, str]
+    """The packet's: they win over everything."""
+    digits: int = 3
+    """How many digits the numbers of files have at least."""
+
+
+@frozen(kw_only=True)
+class Chunk:
+    """Records that follow one another; ``first`` is the number of the first, counted from 1."""
+
+    first: int
+    records: Sequence[Mapping[str, Any]]
+
+
+@frozen(kw_only=True)
+class Document:
+    """A record that was produced: its number, pages, and the files that hold it alone, with their sizes."""
+
+    record: int
+    pages: int
+    title: str = ""
+    files: Sequence[tuple[str, int]] = ()
+
+
+@frozen(kw_only=True)
+class Failure:
+    """A record that was not produced; ``number`` and ``text`` are told by the monitor."""
+
+    record: int
+    number: int
+    text: str
+
+
+@frozen(kw_only=True)
+class Produced:
+    """What became of a chunk."""
+
+    documents: Sequence[Document] = ()
+    failures: Sequence[Failure] = ()
+    parts: Sequence[str] = field(factory=list)
+    """Files in the output folder that hold the documents together, in order (split = "job")."""
+
+
+def prepare(work: Work) -> None:
+    """Load rules and template. Raises ``JobFailed`` for what would fail every record."""
+    _loaded(work)
+
+
+def produce(work: Work, chunk: Chunk) -> Produced:
+    """Produce a chunk's documents in the output folder. Raises ``OutputUnavailable``, ``JobFailed``."""
+    rules, template = _loaded(work)
+    failures: list[Failure] = []
+    ready: list[tuple[int, Mapping[str, Any]]] = []
+    for number, record in enumerate(chunk.records, chunk.first):
+        values = {**work.variables, **record, **work.document_variables}
+        if rules is not None:
+            results, failed = rules.evaluate(values, work.job)
+            if failed:
+                failures += [Failure(record=number, number=Number.RULE_FAILED, text=one.text) for one in failed]
+                continue
+            values = {**values, **results, **work.document_variables}
+        ready.append((number, values))
+    documents: list[Document] = []
+    parts: list[str] = []
+    with _writing():
+        for group, setting in _set(work, template, ready, failures):
+            made, part = _write(work, template, group, setting)
+            documents += made
+            parts += part
+    failures.sort(key=lambda failure: failure.record)
+    return Produced(documents=documents, failures=failures, parts=parts)
+
+
+def join_parts(work: Work, parts: Sequence[str], bookmarks: Sequence[Bookmark], name: str) -> int:
+    """Make one run file of parts and remove them; gives its size in bytes. Raises ``OutputUnavailable``."""
+    paths = [work.output / part for part in parts]
+    target = work.output / name
+    with _writing():
+        try:
+            join(paths, bookmarks, target)
+        except UnknownShape:
+            _join_any(paths, bookmarks, target)
+        for path in paths:
+            path.unlink()
+        return target.stat().st_size
+
+
+_cache: OrderedDict[str, tuple[RuleSet | None, Template]] = OrderedDict()
+
+
+def _loaded(work: Work) -> tuple[RuleSet | None, Template]:
+    found = _cache.pop(work.token, None)
+    if found is None:
+        rules = RuleSet(work.rules) if work.rules is not None else None
+        template = Template(work.folder, work.fonts, work.table.pdf_standard, work.table.tags)
+        try:
+            template.set([], work.job)
+        except TemplateError as error:
+            raise JobFailed(Number.TEMPLATE_BROKEN, str(error)) from error
+        found = rules, template
+        while len(_cache) >= KEPT:
+            _cache.popitem(last=False)
+    _cache[work.token] = found
+    return found
+
+
+Records = Sequence[tuple[int, Mapping[str, Any]]]
+
+
+def _set(
+    work: Work, template: Template, records: Records, failures: list[Failure]
+) -> Iterator[tuple[Records, Setting]]:
+    """Set records together; where one cannot be, halve until it stands alone and is a failure."""
+    if not records:
+        return
+    try:
+        setting = template.set([values for _, values in records], work.job)
+    except TemplateError as error:
+        if len(records) == 1:
+            text = f"Record {records[0][0]}: {error}"
+            failures.append(Failure(record=records[0][0], number=_template_number(str(error)), text=text))
+            return
+        middle = len(records) // 2
+        yield from _set(work, template, records[:middle], failures)
+        yield from _set(work, template, records[middle:], failures)
+    else:
+        yield records, setting
+
+
+def _template_number(text: str) -> int:
+    """A missing column is the record's fault, everything else the template's."""
+    return Number.RECORD_DATA if "dictionary does not contain key" in text else Number.RECORD_TEMPLATE
+
+
+def _write(work: Work, template: Template, records: Records, setting: Setting) -> tuple[list[Document], list[str]]:
+    if work.table.split == "job":
+        name = f".part-{records[0][0]:09d}.pdf"
+        (work.output / name).write_bytes(setting.pdf)
+        return [_document(work, records, setting, index, ()) for index in range(len(records))], [name]
+    if work.table.output != "pdf":
+        return _write_pictures(work, template, records, setting), []
+    documents = []
+    for index, pdf in enumerate(_split(work, template, records, setting)):
+        name = f"{records[index][0]:0{work.digits}d}.pdf"
+        (work.output / name).write_bytes(pdf)
+        documents.append(_document(work, records, setting, index, [(name, len(pdf))]))
+    return documents, []
+
+
+def _split(work: Work, template: Template, records: Records, setting: Setting) -> Iterator[bytes]:
+    if len(records) == 1:
+        yield setting.pdf
+        return
+    if not work.table.pdf_standard:
+        # Whoever asks for a standard gets files that Typst itself made and checked.
+        try:
+            yield from TypstPdf(setting.pdf).split([setting.pages(index) for index in range(len(records))])
+            return
+        except UnknownShape:
+            pass
+    for _, values in records:
+        yield template.set([values], work.job).pdf
+
+
+def _write_pictures(work: Work, template: Template, records: Records, setting: Setting) -> list[Document]:
+    kind = cast("Literal['png', 'svg']", work.table.output)
+    pictures = template.pictures([values for _, values in records], work.job, kind, work.table.ppi)
+    documents = []
+    for index, (number, _) in enumerate(records):
+        first, end = setting.pages(index)
+        files = []
+        for page in range(first, end):
+            place = "" if end - first == 1 else f"-{page - first + 1}"
+            name = f"{number:0{work.digits}d}{place}.{kind}"
+            (work.output / name).write_bytes(pictures[page])
+            files.append((name, len(pictures[page])))
+        documents.append(_document(work, records, setting, index, files))
+    return documents
+
+
+def _document(work: Work, records: Records, setting: Setting, index: int, files: Sequence[tuple[str, int]]) -> Document:
+    number, values = records[index]
+    first, end = setting.pages(index)
+    title = str(values.get(work.table.bookmark, "")) if work.table.bookmark else ""
+    return Document(record=number, pages=end - first, title=title or f"Record {number}", files=files)
+
+
+def _join_any(paths: Sequence[Path], bookmarks: Sequence[Bookmark], target: Path) -> None:
+    """Join files of any shape; slower, and without tags."""
+    with pikepdf.new() as joined:
+        for path in paths:
+            with pikepdf.open(path) as part:
+                joined.pages.extend(part.pages)
+        with joined.open_outline() as outline:
+            outline.root.extend(pikepdf.OutlineItem(mark.title, mark.page) for mark in bookmarks)
+        joined.save(target)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """A full or broken disk is no fault of the job: it is tried again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+            raise OutputUnavailable(f"the output could not be written: {error.strerror}") from None
+        raise

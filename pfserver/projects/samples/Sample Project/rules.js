@@ -17,9 +17,14 @@ export function FormatTotalJS(record) {
     return formatCurrency(total, record.currency, { locale: record.locale });
 }
 
+// Dates as the letter, which is in English, writes them: 8 March 2027.
+export function DeliveryJS(record) {
+    return formatDate(record.delivery, { style: "long", locale: "en_GB" });
+}
+
 // The offer ends a week before its delivery.
 export function ValidUntilJS(record) {
     const day = new Date(record.delivery + "T00:00:00Z");
     day.setUTCDate(day.getUTCDate() - 7);
-    return formatDate(day.toISOString().slice(0, 10), { style: "long", locale: record.locale });
+    return formatDate(day.toISOString().slice(0, 10), { style: "long", locale: "en_GB" });
 }

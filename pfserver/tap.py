@@ -62,6 +62,14 @@ SHARED_STORE_POLL = 1.0
 BUILD_STRING = f"pfserver {__version__} (Python {sys.version.split()[0]}, Twisted {twisted.__version__})"
 
 
+#: Front ends that pfserver always has an option for, installed or not, with their usual endpoints.
+USUAL = {
+    "pageflex": "tcp:8008:interface=127.0.0.1",
+    "omi": "tcp:8009:interface=127.0.0.1",
+    "http": "tcp:8010:interface=127.0.0.1",
+}
+
+
 def _options(plugins: Plugins) -> type[usage.Options]:
     """The command line: fixed options, and one for each front end that is installed."""
 
@@ -89,14 +97,18 @@ def _options(plugins: Plugins) -> type[usage.Options]:
             given = {key: self[key] for key in ("state", "projects", "store", "executor")}
             given["log_format"] = self["log-format"]
             path = Path(self["config"]) if self["config"] else None
-            names = [plugin.name for plugin in plugins.frontends]
             try:
-                self.configuration = load(path, {**given, **self.endpoints}, names)
+                self.configuration = load(path, {**given, **self.endpoints}, list(defaults))
+                for name, endpoints in self.configuration.endpoints.items():
+                    if endpoints and name not in installed:
+                        raise ConfigurationError(f"the front end {name} is not installed; say --{name} off")
             except ConfigurationError as error:
                 raise usage.UsageError(str(error)) from error
 
-    for plugin in plugins.frontends:
-        setattr(Options, f"opt_{plugin.name}", _endpoint_option(plugin.name, plugin.default_endpoint))
+    installed = {plugin.name: plugin.default_endpoint for plugin in plugins.frontends}
+    defaults = {**USUAL, **installed}
+    for name, endpoint in defaults.items():
+        setattr(Options, f"opt_{name}", _endpoint_option(name, endpoint))
     return Options
 
 
@@ -287,7 +299,7 @@ def makeService(options: Any) -> Server:
     """The service of ``twistd pfserver``; exits with a message where the state folder belongs to another server."""
     from twisted.internet import reactor
 
-    reactor.seconds = steady_clock()  # type: ignore[attr-defined]
+    reactor.seconds = steady_clock()  # type: ignore[method-assign]
     _allow_many_connections()
     configuration: Configuration = options.configuration
     try:

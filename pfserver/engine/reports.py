@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -86,6 +86,11 @@ class Reports:
         self._artifacts.clear()
         self.progress(Progress())
         self.message(number, text)
+
+    def nothing_produced(self) -> None:
+        """A failed job leaves no output; its counts say so."""
+        self._artifacts.clear()
+        self.progress(evolve(self._progress, documents=0, pages=0))
 
     def close(self) -> None:
         self._closed = True

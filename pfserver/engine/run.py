@@ -126,6 +126,7 @@ class Run:
             self.message(Number.BACKEND_BROKEN, "The backend failed on this job; the server's log has the details.")
             outcome = Outcome.FAILED
         if outcome is Outcome.FAILED:
+            self._reports.nothing_produced()
             await self._discard()
         elif self._folder is not None:
             await self._tools.in_thread(self._tools.outputs.publish, self.job)

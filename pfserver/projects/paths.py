@@ -52,14 +52,20 @@ def _without_drive(name: str, drives: Mapping[str, str]) -> str:
     raise OutsideRoot(f"{match[1]} is not mapped to a folder of this server")
 
 
-def has_links_out(folder: Path, limit: int = 20_000) -> bool:
+def has_links_out(folder: Path, limit: int = 500_000) -> bool:
     """Whether a link below ``folder`` leads out of it; looks at ``limit`` entries at most, then says so, too."""
     base = folder.resolve()
     seen = 0
-    for parent, folders, files in os.walk(base):
-        for name in (*folders, *files):
-            seen += 1
-            path = Path(parent, name)
-            if seen > limit or (path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(base)):
-                return True
+    work = [str(base)]
+    while work:
+        with os.scandir(work.pop()) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > limit:
+                    return True
+                if entry.is_symlink():
+                    if not Path(os.path.realpath(entry.path)).is_relative_to(base):
+                        return True
+                elif entry.is_dir(follow_symlinks=False):
+                    work.append(entry.path)
     return False

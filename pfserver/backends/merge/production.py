@@ -115,7 +115,7 @@ class Production:
                 },
             },
             variables=project.variables,
-            document_variables=job.request.document_variables,
+            document_variables=dict(job.request.document_variables),
             digits=max(3, len(str(self._total or 0))),
         )
 

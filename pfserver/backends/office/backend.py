@@ -179,4 +179,4 @@ class OfficeBackend:
 
 
 def _expect_cancelled(failure: Failure) -> None:
-    failure.trap(CancelledError)  # type: ignore[no-untyped-call]
+    failure.trap(CancelledError)

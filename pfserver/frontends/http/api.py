@@ -52,11 +52,10 @@ def fault_of(failure: Failure) -> Fault:
     error = failure.value
     if isinstance(error, Fault):
         return error
-    code = CODES.get(type(error))
-    if code is None:
-        log.failure("xmlrpc.internal", failure)
-        return Fault(INTERNAL, "internal error")
-    return Fault(code, str(error))
+    if isinstance(error, errors.PFServerError) and type(error) in CODES:
+        return Fault(CODES[type(error)], str(error))
+    log.failure("xmlrpc.internal", failure)
+    return Fault(INTERNAL, "internal error")
 
 
 class XMLRPC(Resource):

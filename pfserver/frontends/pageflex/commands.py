@@ -56,8 +56,7 @@ class Commands:
             case GetJobStatus(job_id=job_id):
                 return Answer(status_text(await self._engine.job(job_id)))
             case GetJobQueueLen(queue=queue):
-                waiting = await self._engine.queue_length(queue)
-                return Answer(f"{waiting} jobs waiting" + (f" in queue {queue}" if queue else ""))
+                return Answer(await self._queue_text(queue))
             case GetTaskLog(job_id=job_id):
                 job = await self._engine.job(job_id)
                 return Answer(job.transaction_id, log_of=job)
@@ -76,6 +75,13 @@ class Commands:
                 return
             yield page
             position = page[-1].sequence
+
+    async def _queue_text(self, queue: str) -> str:
+        """Clients parse up to the first space; the rest is for people, and for ``pfserver jobs``."""
+        waiting = await self._engine.queue_length(queue)
+        youngest = await self._engine.recent_jobs(1)
+        last = f"last transaction {youngest[0].transaction_id}" if youngest else "no transaction yet"
+        return f"{waiting} jobs waiting{f' in queue {queue}' if queue else ''}, {last}"
 
     async def _submit(self, command: SubmitJob) -> Answer:
         request = JobRequest(

@@ -95,7 +95,7 @@ class PageflexFrontEnd(Service):
 
     def stopService(self) -> None:
         """Close all connections."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self.factory.abort_all()
 
 

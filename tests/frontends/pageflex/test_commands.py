@@ -80,9 +80,11 @@ class OtherCommandTests(FrontEndCase):
         self.assertEqual(await self.talk(vector("21")), b"R0000000: Job Status = QUEUED\r\n")
         self.assertEqual(
             await self.talk(packet("GetJobQueueLen", _sys_QueueName="night")),
-            b"R0000000: 1 jobs waiting in queue night\r\n",
+            b"R0000000: 1 jobs waiting in queue night, last transaction T0000001\r\n",
         )
-        self.assertEqual(await self.talk(packet("GetJobQueueLen")), b"R0000000: 1 jobs waiting\r\n")
+        self.assertEqual(
+            await self.talk(packet("GetJobQueueLen")), b"R0000000: 1 jobs waiting, last transaction T0000001\r\n"
+        )
         self.assertEqual((await self.talk(vector("23"))).split(b" ")[1], b"0")
         self.assertEqual(await self.talk(vector("20")), b"R0000000: T0000001\r\n")
         self.assertEqual(await self.talk(vector("21")), b"R0000000: Job Status = CANCELLED\r\n")

@@ -1,0 +1,102 @@
+"""``pfserver doctor``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+from attrs import asdict, frozen
+
+from pfserver.client.commands.common import as_json, client_of, printable
+from pfserver.client.errors import NoServer, ServerRefused
+from pfserver.client.servers import Servers
+
+#: Python packages, and what is lost without them. The first ones are always installed with pfserver.
+PACKAGES = {
+    "Twisted": "the server",
+    "typst": "templates",
+    "quickjs-ng": "rules",
+    "SQLAlchemy": "the job database",
+    "lmdb": "M globals",
+    "psycopg": "the job database on PostgreSQL: pip install 'pfserver[postgres]'",
+    "distributed": "work on a Dask cluster: pip install 'pfserver[dask]'",
+    "cryptography": "client certificates of factories: pip install 'pfserver[office]'",
+}
+
+#: Programs, and what is lost without them.
+PROGRAMS = {
+    "soffice": "conversions of office documents: apt-get install libreoffice-writer-nogui libreoffice-calc-nogui",
+    "pdftoppm": "png pages of office documents: apt-get install poppler-utils",
+    "fis-gtm": "M routines as jobs: apt-get install fis-gtm",
+}
+
+#: Where Debian keeps programs that are not on everybody's path.
+PLACES = {"fis-gtm": "/usr/lib/*/fis-gtm/*/gtm"}
+
+
+@frozen
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    found: str
+    """What was found; empty where it is missing."""
+    gives: str
+    needed: bool = False
+
+
+@click.command()
+@as_json
+@click.pass_obj
+def doctor(servers: Servers, as_json: bool) -> int:
+    """Say what is installed, what is missing, and what it would give.
+
+    The exit code is 1 if something is missing that the server cannot do without.
+    """
+    findings = [*_python(), *_packages(), *_programs(), _server(servers)]
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark = click.style("ok     ", fg="green") if finding.found else click.style("missing", fg="yellow")
+            click.echo(f"{mark} {finding.name:14} {finding.found or finding.gives}")
+    return int(any(finding.needed and not finding.found for finding in findings))
+
+
+def _python() -> Iterator[Finding]:
+    good = sys.version_info >= (3, 11)
+    yield Finding("Python", sys.version.split()[0] if good else "", "Python 3.11 or newer is needed", needed=True)
+    import twisted.plugins
+
+    plugin = any(Path(place, "pfserver_plugins.py").exists() for place in twisted.plugins.__path__)
+    yield Finding("twistd pfserver", "the plugin is there" if plugin else "", "the server's command", needed=True)
+
+
+def _packages() -> Iterator[Finding]:
+    for name, gives in PACKAGES.items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = ""
+        yield Finding(name, found, gives, needed="pip install" not in gives)
+
+
+def _programs() -> Iterator[Finding]:
+    for name, gives in PROGRAMS.items():
+        found = shutil.which(name) or ""
+        if not found and name in PLACES:
+            found = next((str(path) for path in sorted(Path("/").glob(PLACES[name].lstrip("/")))), "")
+        yield Finding(name, found, gives)
+
+
+def _server(servers: Servers) -> Finding:
+    gives = f"no server answers at {servers.pageflex}: twistd --nodaemon pfserver"
+    try:
+        return Finding("server", f"{printable(client_of(servers).build_string())} at {servers.pageflex}", gives)
+    except (NoServer, ServerRefused):
+        return Finding("server", "", gives)

@@ -67,7 +67,7 @@ setup(
     package_data={
         "pfserver": ["py.typed"],
         "pfserver.projects": ["rules.js"],
-        "pfserver.projects.samples": ["*.pf", "sample/*"],
+        "pfserver.projects.samples": ["*.pf", "*/*"],
         "pfserver.store.migrations": ["script.py.mako"],
         "twisted.plugins": ["pfserver_plugins.py"],
     },

@@ -50,7 +50,7 @@ class KillTests(TestCase):
         self.assertGreater(len(acknowledged), KILLS)
         self.assertEqual(len(set(acknowledged)), len(acknowledged), "an id was given twice")
         with ServerProcess(folder) as server:
-            statuses = {id_: self._outcome(server, id_) for id_ in acknowledged}
+            statuses = {id_: self._final_status(server, id_) for id_ in acknowledged}
         wrong = {id_: status for id_, status in statuses.items() if status not in (b"SUCCESS", b"FAILED")}
         self.assertEqual(wrong, {}, f"seed {seed}")
         for id_, status in statuses.items():
@@ -74,7 +74,7 @@ class KillTests(TestCase):
             elif not reply:
                 return
 
-    def _outcome(self, server: ServerProcess, id_: bytes) -> bytes:
+    def _final_status(self, server: ServerProcess, id_: bytes) -> bytes:
         data = packet("GetJobStatus", _sys_TransactionID=id_.decode())
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:

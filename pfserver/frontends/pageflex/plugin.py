@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import field, fields, frozen, validators
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.plugin import IPlugin
@@ -14,7 +15,7 @@ from zope.interface import implementer
 
 from pfserver.errors import ConfigurationError
 from pfserver.frontends.pageflex.commands import Commands
-from pfserver.frontends.pageflex.protocol import PageflexProtocol
+from pfserver.frontends.pageflex.protocol import LINGER, PageflexProtocol
 from pfserver.interfaces import IFrontEnd, IFrontEndPlugin, IFrontEndServices
 from pfserver.wire.pageflex import Limits
 
@@ -64,6 +65,7 @@ class PageflexFactory(ServerFactory):
         self.limits = Limits(packet_bytes=options.packet_bytes, depth=options.depth, variables=options.variables)
         self._most = options.connections
         self._open: set[PageflexProtocol] = set()
+        self._none_left: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol for a new connection."""
@@ -79,9 +81,24 @@ class PageflexFactory(ServerFactory):
     def forget(self, protocol: PageflexProtocol) -> None:
         """A connection is gone."""
         self._open.discard(protocol)
+        if not self._open and self._none_left is not None:
+            none_left, self._none_left = self._none_left, None
+            none_left.callback(None)
 
-    def abort_all(self) -> None:
-        """Close what is still open."""
+    async def close_all(self) -> None:
+        """Close what is still open: what was written may be read for a moment, then it ends."""
+        if not self._open:
+            return
+        self._none_left = Deferred()
+        done = self._none_left
+        timer = self.clock.callLater(LINGER, self._abort_all)
+        for protocol in list(self._open):
+            protocol.close()
+        await done
+        if timer.active():
+            timer.cancel()
+
+    def _abort_all(self) -> None:
         for protocol in list(self._open):
             protocol.abort()
 
@@ -93,10 +110,10 @@ class PageflexFrontEnd(Service):
     def __init__(self, factory: PageflexFactory) -> None:
         self.factory = factory
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None]:
         """Close all connections."""
         super().stopService()
-        self.factory.abort_all()
+        return Deferred.fromCoroutine(self.factory.close_all())
 
 
 @implementer(IPlugin, IFrontEndPlugin)

@@ -155,7 +155,7 @@ class PageflexProtocol(Protocol):
         self._write(reply_line(Number.OK, answer.result, self._encoding))
         if answer.follower is not None or answer.log_of is not None:
             await self._tell(answer)
-        self._close()
+        self.close()
 
     async def _tell(self, answer: Answer) -> None:
         transport: Any = self.transport
@@ -204,13 +204,13 @@ class PageflexProtocol(Protocol):
         self._stop_timer()
         if not self._lost and not self._closing:
             self._write(reply_line(number, text, self._encoding))
-            self._close()
+            self.close()
 
     def _write(self, data: bytes) -> None:
         if not self._lost and self.transport is not None:
             self.transport.write(data)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Say that this was all, then wait a little for the client to read it.
 
         Closing at once while the client still sends would throw the reply away with a reset.

@@ -1,29 +1,30 @@
-"""The sample project as it comes with the package; ``examples/projects`` shows the same one and more."""
+"""The project that ``pfserver init`` writes: the reference's ``Sample Project.pf`` with ``Job 1``."""
 
 from __future__ import annotations
 
-import errno
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-_FILES = (
-    "Sample Project.pf",
-    "sample/customers.csv",
-    "sample/letter.typ",
-    "sample/rules.js",
-)
+
+#: What :func:`write` writes: the project file and the folder with its resources.
+NAMES = ("Sample Project.pf", "Sample Project")
 
 
-def write(directory: Path) -> Path:
-    """Write the sample project into a folder and give the path of its project file.
+def write(directory: Path) -> Sequence[Path]:
+    """Write the sample project into a folder, which is made if needed; gives what was written.
 
-    Raises ``FileExistsError`` where one of its files exists; then nothing was written.
+    :raises FileExistsError: where something of it is there already; then nothing is written.
     """
-    for name in _FILES:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
         if (directory / name).exists():
-            raise FileExistsError(errno.EEXIST, "exists", str(directory / name))
-    for name in _FILES:
-        target = directory / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((_HERE / name).read_bytes())
-    return directory / _FILES[0]
+            raise FileExistsError(f"{name} is already there")
+    for name in NAMES:
+        source = _HERE / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name)
+        else:
+            shutil.copyfile(source, directory / name)
+    return [directory / name for name in NAMES]

@@ -81,8 +81,8 @@ class FrontEndCase(EngineCase):
 
     async def close_frontend(self) -> None:
         await self.port.stopListening()
-        self.frontend.stopService()
-        await self.until(lambda: not self.frontend.factory._open)
+        stopped = self.frontend.stopService()
+        await self.until(lambda: stopped.called)
 
     async def connect(self, data: bytes = b"") -> Client:
         """A client that has sent something."""

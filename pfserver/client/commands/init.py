@@ -14,9 +14,9 @@ def init(directory: Path) -> None:
     from pfserver.projects.samples import write
 
     try:
-        project = write(directory)
+        project, *_ = write(directory)
     except FileExistsError as error:
-        raise click.ClickException(f"{error.filename} exists already; nothing was written") from error
+        raise click.ClickException(f"{error}; nothing was written") from error
     except OSError as error:
         raise click.ClickException(f"cannot write to {directory}: {error.strerror}") from error
     click.echo(f"Wrote {project}")

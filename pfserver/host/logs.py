@@ -42,7 +42,7 @@ def observer(options: Mapping[str, Any], style: str) -> ILogObserver | None:
 
 
 def _log_file(path: Path) -> Any:
-    return LogFile(path.name, str(path.parent))  # type: ignore[no-untyped-call]
+    return LogFile(path.name, str(path.parent))
 
 
 def text_line(event: LogEvent) -> str | None:

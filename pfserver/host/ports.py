@@ -27,7 +27,7 @@ class Ports:
     async def listen(self, name: str, endpoint: str, factory: IProtocolFactory) -> None:
         """Listen on a Twisted endpoint string. Raises ``ConfigurationError`` that says why it cannot be."""
         try:
-            server = serverFromString(self._reactor, endpoint)  # type: ignore[no-untyped-call]
+            server = serverFromString(self._reactor, endpoint)
             port = await server.listen(factory)
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError

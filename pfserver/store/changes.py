@@ -14,7 +14,17 @@ from attrs import evolve, frozen
 
 from pfserver.errors import LeaseLost, NoSuchJob, PFServerError, WrongState
 from pfserver.model import LIFE_CYCLE, Artifact, Job, Outcome, Progress, State
-from pfserver.store.rows import JOB_COLUMNS, MUTABLE, artifact_to_row, job_to_changes, message_rows, row_to_job
+from pfserver.store.bulk import Bulk, in_hand, put_in_hand
+from pfserver.store.rows import (
+    ARTIFACT_NAMES,
+    JOB_COLUMNS,
+    MESSAGE_NAMES,
+    MUTABLE,
+    artifact_to_row,
+    job_to_changes,
+    message_rows,
+    row_to_job,
+)
 from pfserver.store.tables import ARTIFACTS, JOBS, MESSAGES
 
 Texts = Sequence[tuple[int, str]]
@@ -102,10 +112,10 @@ def _expect_node(job: Job, node: str) -> None:
 
 def change_jobs(connection: sa.Connection, changes: Sequence[Change]) -> list[Job | PFServerError]:
     """Make the steps in their order, all in this transaction; a step that raises changes nothing."""
-    jobs = _read(connection, {change.job_id for change in changes})
+    jobs = read_jobs(connection, {change.job_id for change in changes})
     changed: dict[int, Job] = {}
     results: list[Job | PFServerError] = []
-    messages: list[dict[str, Any]] = []
+    messages: list[tuple[Any, ...]] = []
     artifacts: dict[tuple[int, str], Artifact] = {}
     dropped: set[int] = set()
     for change in changes:
@@ -147,41 +157,50 @@ def _texts(change: Change, before: Job | None, after: Job) -> Texts:
     return change.messages(after)
 
 
-def _read(connection: sa.Connection, job_ids: set[int]) -> dict[int, Job]:
-    query = sa.select(*JOB_COLUMNS).where(JOBS.c.id.in_(sorted(job_ids))).with_for_update()
-    return {row.id: row_to_job(row) for row in connection.execute(query)}
+_BY_ID = sa.select(*JOB_COLUMNS).where(JOBS.c.id.in_(sa.bindparam("ids", expanding=True))).with_for_update()
 
 
-_UPDATE = (
+def read_jobs(connection: sa.Connection, job_ids: set[int]) -> dict[int, Job]:
+    """Jobs as they are now, to be changed in this transaction."""
+    jobs = in_hand(connection, job_ids)
+    missing = job_ids.difference(jobs)
+    if missing:
+        for row in connection.execute(_BY_ID, {"ids": sorted(missing)}):
+            jobs[row.id] = row_to_job(row)
+    return jobs
+
+
+_UPDATE = Bulk(
     sa.update(JOBS)
     .where(JOBS.c.id == sa.bindparam("job_id"))
-    .values({name: sa.bindparam(f"new_{name}") for name in MUTABLE})
+    .values({name: sa.bindparam(f"new_{name}") for name in MUTABLE}),
+    ["job_id", *(f"new_{name}" for name in MUTABLE)],
+)
+INSERT_MESSAGES = Bulk(sa.insert(MESSAGES), MESSAGE_NAMES)
+_INSERT_ARTIFACTS = Bulk(sa.insert(ARTIFACTS), ARTIFACT_NAMES)
+_DELETE_ARTIFACT = Bulk(
+    sa.delete(ARTIFACTS).where(
+        ARTIFACTS.c.job_id == sa.bindparam("the_job"), ARTIFACTS.c.name == sa.bindparam("the_name")
+    ),
+    ["the_job", "the_name"],
 )
 
 
 def _write(
     connection: sa.Connection,
     jobs: Sequence[Job],
-    messages: list[dict[str, Any]],
+    messages: Sequence[tuple[Any, ...]],
     artifacts: dict[tuple[int, str], Artifact],
     dropped: set[int],
 ) -> None:
-    if jobs:
-        rows = [
-            {"job_id": job.id, **{f"new_{name}": value for name, value in job_to_changes(job).items()}} for job in jobs
-        ]
-        connection.execute(_UPDATE, rows)
-    if messages:
-        connection.execute(sa.insert(MESSAGES), messages)
+    _UPDATE.execute(connection, [(job.id, *job_to_changes(job)) for job in jobs])
+    put_in_hand(connection, jobs)
+    INSERT_MESSAGES.execute(connection, messages)
     if dropped:
         connection.execute(sa.delete(ARTIFACTS).where(ARTIFACTS.c.job_id.in_(sorted(dropped))))
-    repeated = [{"the_job": job_id, "the_name": name} for job_id, name in artifacts if job_id not in dropped]
-    if repeated:
-        same = sa.and_(ARTIFACTS.c.job_id == sa.bindparam("the_job"), ARTIFACTS.c.name == sa.bindparam("the_name"))
-        connection.execute(sa.delete(ARTIFACTS).where(same), repeated)
-    if artifacts:
-        rows = [artifact_to_row(job_id, artifact) for (job_id, _), artifact in artifacts.items()]
-        connection.execute(sa.insert(ARTIFACTS), rows)
+    _DELETE_ARTIFACT.execute(connection, [key for key in artifacts if key[0] not in dropped])
+    rows = [artifact_to_row(job_id, artifact) for (job_id, _), artifact in artifacts.items()]
+    _INSERT_ARTIFACTS.execute(connection, rows)
 
 
 # -- forgetting --------

@@ -7,7 +7,8 @@ committed together as the next group, so that many small jobs share one flush of
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pfserver.errors import PFServerError, StoreUnavailable
+from pfserver.store.bulk import forget_all, keep_in_hand
 
 #: So many writes go into one commit at most: a bound on how long the first of them waits.
 GROUP_LIMIT = 1000
@@ -136,7 +138,7 @@ class Database:
             by_handler.setdefault(write[0], []).append(write)
         outcomes: list[_Outcome] = []
         try:
-            with self._writing.begin() as connection:
+            with self._writer() as connection:
                 for handler, writes in by_handler.items():
                     results = handler(connection, [payload for _, payload, _ in writes])
                     for (_, _, done), result in zip(writes, results, strict=True):
@@ -146,6 +148,20 @@ class Database:
                 return [outcome for write in group for outcome in self._commit([write])]
             return [(group[0][2], self._failure(error), False)]
         return outcomes
+
+    @contextmanager
+    def _writer(self) -> Iterator[sa.Connection]:
+        """A transaction. Jobs in hand are as committed, or forgotten."""
+        with self._writing.connect() as connection:
+            if self.is_private and not connection.info.get("pfserver-private"):
+                connection.info["pfserver-private"] = True
+                keep_in_hand(connection)
+            try:
+                with connection.begin():
+                    yield connection
+            except BaseException:
+                forget_all(connection)
+                raise
 
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, PFServerError):

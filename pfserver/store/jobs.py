@@ -70,9 +70,7 @@ class JobStore:
 
     def add(self, requests: Sequence[JobRequest], *, messages: Texts = ()) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""
-        now = self._clock.seconds()
-        jobs = [Job(id=0, request=request, created_at=now) for request in requests]
-        return self._database.write(add_jobs, Arrival(jobs, tuple(messages), now))
+        return self._database.write(add_jobs, Arrival(requests, messages, self._clock.seconds()))
 
     def claim(
         self, queue: str, backends: Sequence[str], limit: int, *, node: str, messages: Texts = ()

@@ -27,46 +27,68 @@ MUTABLE = (
     "lease_until",
 )
 
+#: What is written when a job comes in.
+JOB_NAMES = (
+    "id",
+    "project",
+    "job",
+    "variables",
+    "document_variables",
+    "queue",
+    "priority",
+    "backend",
+    "account",
+    "request_group",
+    "output_folder",
+    "max_attempts",
+    "created_at",
+    *MUTABLE,
+)
+
 JOB_COLUMNS = tuple(JOBS.c)
 
+MESSAGE_NAMES = ("job_id", "sequence", "number", "text", "time")
 
-def job_to_row(job: Job) -> dict[str, Any]:
-    """All columns of a new job."""
+ARTIFACT_NAMES = ("job_id", "name", "media_type", "size", "pages", "sha256")
+
+
+def job_to_row(job: Job) -> tuple[Any, ...]:
+    """All columns of a new job, in the order of :data:`JOB_NAMES`."""
     request = job.request
-    return {
-        "id": job.id,
-        "project": request.project,
-        "job": request.job,
-        "variables": _to_json(request.variables),
-        "document_variables": _to_json(request.document_variables),
-        "queue": request.queue,
-        "priority": request.priority,
-        "backend": request.backend,
-        "account": request.account,
-        "request_group": request.group,
-        "output_folder": request.output_folder,
-        "max_attempts": request.max_attempts,
-        "created_at": job.created_at,
-        **job_to_changes(job),
-    }
+    return (
+        job.id,
+        request.project,
+        request.job,
+        _to_json(request.variables),
+        _to_json(request.document_variables),
+        request.queue,
+        request.priority,
+        request.backend,
+        request.account,
+        request.group,
+        request.output_folder,
+        request.max_attempts,
+        job.created_at,
+        *job_to_changes(job),
+    )
 
 
-def job_to_changes(job: Job) -> dict[str, Any]:
-    """The mutable columns of a job."""
-    return {
-        "state": job.state.value,
-        "outcome": None if job.outcome is None else int(job.outcome),
-        "attempts": job.attempts,
-        "node": job.node,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-        "total": job.total,
-        "documents": job.documents,
-        "pages": job.pages,
-        "failures": job.failures,
-        "messages": job.messages,
-        "lease_until": job.lease_until,
-    }
+def job_to_changes(job: Job) -> tuple[Any, ...]:
+    """The mutable columns of a job, in the order of :data:`MUTABLE`."""
+    return (
+        job.state.value,
+        None if job.outcome is None else int(job.outcome),
+        job.attempts,
+        job.node,
+        job.started_at,
+        job.finished_at,
+        job.total,
+        job.documents,
+        job.pages,
+        job.failures,
+        job.messages,
+        job.lease_until,
+    )
 
 
 def row_to_job(row: sa.Row[Any]) -> Job:
@@ -102,24 +124,16 @@ def row_to_job(row: sa.Row[Any]) -> Job:
     )
 
 
-def message_rows(job: Job, texts: Sequence[tuple[int, str]], time: float) -> list[dict[str, Any]]:
-    """Rows of messages that follow those which the job has."""
+def message_rows(job: Job, texts: Sequence[tuple[int, str]], time: float) -> list[tuple[Any, ...]]:
+    """Rows, in the order of :data:`MESSAGE_NAMES`, of messages that follow those which the job has."""
     return [
-        {"job_id": job.id, "sequence": sequence, "number": int(number), "text": text, "time": time}
-        for sequence, (number, text) in enumerate(texts, job.messages + 1)
+        (job.id, sequence, int(number), text, time) for sequence, (number, text) in enumerate(texts, job.messages + 1)
     ]
 
 
-def artifact_to_row(job_id: int, artifact: Artifact) -> dict[str, Any]:
-    """All columns of an artifact."""
-    return {
-        "job_id": job_id,
-        "name": artifact.name,
-        "media_type": artifact.media_type,
-        "size": artifact.size,
-        "pages": artifact.pages,
-        "sha256": artifact.sha256,
-    }
+def artifact_to_row(job_id: int, artifact: Artifact) -> tuple[Any, ...]:
+    """An artifact in the order of :data:`ARTIFACT_NAMES`."""
+    return (job_id, artifact.name, artifact.media_type, artifact.size, artifact.pages, artifact.sha256)
 
 
 def _to_json(mapping: Any) -> str:

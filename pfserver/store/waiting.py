@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import evolve, frozen
 
-from pfserver.model import Job, State
-from pfserver.store.rows import JOB_COLUMNS, job_to_row, message_rows, row_to_job
-from pfserver.store.tables import COUNTERS, JOBS, MESSAGES
+from pfserver.model import Job, JobRequest, State
+from pfserver.store.bulk import Bulk, put_in_hand
+from pfserver.store.changes import INSERT_MESSAGES, read_jobs
+from pfserver.store.rows import JOB_COLUMNS, JOB_NAMES, job_to_row, message_rows, row_to_job
+from pfserver.store.tables import COUNTERS, JOBS
 
 Texts = Sequence[tuple[int, str]]
 
@@ -26,9 +29,9 @@ ORDER = (JOBS.c.priority.desc(), JOBS.c.id)
 
 @frozen
 class Arrival:
-    """New jobs, without ids yet, each with its first messages."""
+    """New jobs, each with its first messages."""
 
-    jobs: Sequence[Job]
+    requests: Sequence[JobRequest]
     messages: Texts
     time: float
 
@@ -57,30 +60,56 @@ class LeaseOffer:
     messages: Texts
 
 
+_RESERVE = (
+    sa.update(COUNTERS)
+    .where(COUNTERS.c.name == "job")
+    .values(value=COUNTERS.c.value + sa.bindparam("wanted"))
+    .returning(COUNTERS.c.value)
+)
+_INSERT = Bulk(sa.insert(JOBS), JOB_NAMES)
+
+
 def add_jobs(connection: sa.Connection, arrivals: Sequence[Arrival]) -> list[list[Job]]:
     """Give each job the next id and insert them."""
-    wanted = sum(len(arrival.jobs) for arrival in arrivals)
-    reserve = (
-        sa.update(COUNTERS)
-        .where(COUNTERS.c.name == "job")
-        .values(value=COUNTERS.c.value + wanted)
-        .returning(COUNTERS.c.value)
-    )
-    ids = count(connection.execute(reserve).scalar_one() - wanted + 1)
+    wanted = sum(len(arrival.requests) for arrival in arrivals)
+    ids = count(connection.execute(_RESERVE, {"wanted": wanted}).scalar_one() - wanted + 1)
     added = []
-    messages = []
+    messages: list[tuple[Any, ...]] = []
     for arrival in arrivals:
-        jobs = [evolve(job, id=next(ids)) for job in arrival.jobs]
+        jobs = [Job(id=next(ids), request=request, created_at=arrival.time) for request in arrival.requests]
         if arrival.messages:
             messages += [row for job in jobs for row in message_rows(job, arrival.messages, arrival.time)]
             jobs = [evolve(job, messages=len(arrival.messages)) for job in jobs]
         added.append(jobs)
-    rows = [job_to_row(job) for jobs in added for job in jobs]
-    if rows:
-        connection.execute(sa.insert(JOBS), rows)
-    if messages:
-        connection.execute(sa.insert(MESSAGES), messages)
+    _INSERT.execute(connection, [job_to_row(job) for jobs in added for job in jobs])
+    INSERT_MESSAGES.execute(connection, messages)
+    put_in_hand(connection, (job for jobs in added for job in jobs))
     return added
+
+
+_NEXT = (
+    sa.select(JOBS.c.id)
+    .where(
+        IS_QUEUED,
+        JOBS.c.queue == sa.bindparam("queue"),
+        JOBS.c.backend.in_(sa.bindparam("backends", expanding=True)),
+    )
+    .order_by(*ORDER)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_TAKE = Bulk(
+    sa.update(JOBS)
+    .where(JOBS.c.id == sa.bindparam("job_id"))
+    .values(
+        state=sa.bindparam("new_state"),
+        node=sa.bindparam("new_node"),
+        attempts=sa.bindparam("new_attempts"),
+        started_at=sa.bindparam("new_started_at"),
+        messages=sa.bindparam("new_messages"),
+    ),
+    ["job_id", "new_state", "new_node", "new_attempts", "new_started_at", "new_messages"],
+)
 
 
 def claim_jobs(connection: sa.Connection, claims: Sequence[Claim]) -> list[list[Job]]:
@@ -89,35 +118,29 @@ def claim_jobs(connection: sa.Connection, claims: Sequence[Claim]) -> list[list[
 
 
 def _claim(connection: sa.Connection, claim: Claim) -> list[Job]:
-    chosen = (
-        sa.select(JOBS.c.id)
-        .where(IS_QUEUED, JOBS.c.queue == claim.queue, JOBS.c.backend.in_(claim.backends))
-        .order_by(*ORDER)
-        .limit(claim.limit)
-        .with_for_update(skip_locked=True)
-    )
-    take = (
-        sa.update(JOBS)
-        .where(JOBS.c.id.in_(chosen))
-        .values(
-            state=State.RUNNING.value,
+    wanted = {"queue": claim.queue, "backends": list(claim.backends), "most": claim.limit}
+    ids = list(connection.scalars(_NEXT, wanted))
+    if not ids:
+        return []
+    found = read_jobs(connection, set(ids))
+    taken, messages = [], []
+    for before in (found[job_id] for job_id in ids):
+        job = evolve(
+            before,
+            state=State.RUNNING,
             node=claim.node,
-            attempts=JOBS.c.attempts + 1,
+            attempts=before.attempts + 1,
             started_at=claim.time,
-            messages=JOBS.c.messages + len(claim.messages),
+            messages=before.messages + len(claim.messages),
         )
-        .returning(*JOB_COLUMNS)
+        taken.append(job)
+        messages += message_rows(before, claim.messages, claim.time)
+    _TAKE.execute(
+        connection, [(job.id, job.state.value, job.node, job.attempts, job.started_at, job.messages) for job in taken]
     )
-    jobs = [row_to_job(row) for row in connection.execute(take)]
-    if jobs and claim.messages:
-        before = len(claim.messages)
-        rows = [
-            row
-            for job in jobs
-            for row in message_rows(evolve(job, messages=job.messages - before), claim.messages, claim.time)
-        ]
-        connection.execute(sa.insert(MESSAGES), rows)
-    return sorted(jobs, key=lambda job: (-job.request.priority, job.id))
+    INSERT_MESSAGES.execute(connection, messages)
+    put_in_hand(connection, taken)
+    return taken
 
 
 def lease_jobs(connection: sa.Connection, offers: Sequence[LeaseOffer]) -> list[Job | None]:
@@ -164,6 +187,6 @@ def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job:
             messages=leased.messages,
         )
     )
-    if offer.messages:
-        connection.execute(sa.insert(MESSAGES), message_rows(job, offer.messages, offer.time))
+    INSERT_MESSAGES.execute(connection, message_rows(job, offer.messages, offer.time))
+    put_in_hand(connection, [leased])
     return leased

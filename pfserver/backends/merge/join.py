@@ -1,156 +1,248 @@
-"""Joins the parts of a run file: pages, tags, and a bookmark for each record. One part is in memory at a time."""
+"""Joins the parts of a run file: pages, tags, labels, and a bookmark a record. One part is in memory at a time."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
-from pfserver.backends.merge.pdf import HEADER, MOVED, OBJECT, Bookmark, TypstPdf, cross_references
+from attrs import frozen
+
+from pfserver.backends.merge.pdf import (
+    HEADER,
+    TypstPdf,
+    array,
+    cross_references,
+    named,
+    number,
+    references,
+    renumber,
+    without,
+)
+
+_END = b"\nendobj\n"
+_XMP_PAGES = re.compile(rb"(?<=<xmpTPg:NPages>)\d+")
+_PLAIN_STREAM = re.compile(rb"<</Length \d+/Filter/FlateDecode>>")
+
+#: Texts of objects that are the same in every part: they are kept once, as streams are.
+_SAME = (b"[/ICCBased ", b"<</Type/Namespace")
+
+
+@frozen
+class Bookmark:
+    """An outline entry of a joined file: ``page`` counts from 0 through all parts."""
+
+    title: str
+    page: int
 
 
 def join(parts: Sequence[Path], bookmarks: Sequence[Bookmark], target: Path) -> int:
     """Write the parts one behind the other into ``target``; gives the number of pages.
 
-    The first part's metadata and catalog (language, output intent) stand for the whole. Raises ``UnknownShape``.
+    The first part's metadata and catalog (language, output intent) stand for the whole; the parts' own bookmarks make
+    room for those of the records. Pictures and colour profiles that several parts have are written once. Raises
+    ``UnknownShape``.
     """
-    joined = _Joined(target)
-    for path in parts:
-        joined.add(TypstPdf(path.read_bytes()))
-    return joined.finish(bookmarks)
+    with target.open("wb") as file:
+        joined = _Joined(file)
+        for path in parts:
+            joined.add(TypstPdf(path.read_bytes()))
+        joined.finish(bookmarks)
+        return len(joined.pages)
 
 
 class _Joined:
-    """A growing file. Objects 1 to 4: the page tree's root, the structure's root and document, the outline's root."""
+    """A growing file. The first objects stand for the whole: they are written last."""
 
-    PAGES, TREE, DOCUMENT, OUTLINES = 1, 2, 3, 4
+    PAGES, TREE, DOCUMENT, OUTLINES, METADATA, CATALOG = range(1, 7)
 
-    def __init__(self, target: Path) -> None:
-        self._file = target.open("wb")
-        self._file.write(HEADER)
-        self._position = len(HEADER)
-        self._entries: dict[int, int] = {}
-        self._next = 5
-        self._next_key = 0
-        self._parts: list[tuple[int, int]] = []
-        self._pages: list[int] = []
-        self._documents: list[int] = []
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._position = file.write(HEADER)
+        self._offsets: list[int] = [0] * self.CATALOG
+        self.pages: list[bytes] = []
+        self._part = 0
+        self._kids: list[bytes] = []
+        self._children: list[bytes] = []
         self._nums: list[bytes] = []
-        self._roles: dict[bytes, None] = {}
-        self._catalog = b""
-        self._trailer = b""
+        self._next_key = 0
+        self._ids: list[tuple[bytes, bytes]] = []
+        self._labels: list[tuple[int, bytes]] = []
+        self._targets: list[tuple[bytes, bytes]] = []
+        self._known: dict[bytes, bytes] = {}
+        self._catalog = self._tree = self._document = self._metadata = self._trailer = b""
+
+    # -- parts --------
 
     def add(self, pdf: TypstPdf) -> None:
         """Append one part."""
-        distance = self._next - 1
-        key_distance = self._next_key
-        moved = {pdf.tree: self.DOCUMENT} if pdf.tree else {}
+        self._part += 1
+        outlines = number(pdf.catalog, b"/Outlines", missing=0)
+        labels = number(pdf.catalog, b"/PageLabels", missing=0)
+        metadata = number(pdf.catalog, b"/Metadata", missing=0)
+        information = number(pdf.trailer, b"/Info", missing=0) if self._part > 1 else 0
+        skipped = {pdf.root, pdf.tree, pdf.document, pdf.pages_root, outlines, labels, metadata, information}
+        texts: dict[int, bytes] = {}
+        streams: dict[int, tuple[bytes, bytes]] = {}
+        for old in range(1, pdf.size):
+            if old in skipped:
+                continue
+            text, rest = pdf.halves(old)
+            if rest.startswith(b"\nstream\n"):
+                streams[old] = text, rest
+            elif not (outlines and text.startswith(b"<</Parent ") and b"/Title" in text):
+                # What begins with its parent and has a title is a bookmark: those of the records take its place.
+                texts[old] = text
+        table = {b"%d" % pdf.document: b"%d 0 R" % self.DOCUMENT}
+        again = self._known_already(texts, streams, table)
+        for old in (pdf.pages_root, *texts, *streams):
+            if b"%d" % old not in table:
+                table[b"%d" % old] = b"%d 0 R" % self._allocate()
+        self._write_texts(pdf, {old: text for old, text in texts.items() if old not in again}, table)
+        for old, (text, rest) in streams.items():
+            if old not in again:
+                self._put(table[b"%d" % old], renumber(text, table) + rest)
+        kids = renumber(array(pdf.text(pdf.pages_root), b"/Kids"), table)
+        node = b"<</Type/Pages/Parent %d 0 R/Count %d/Kids[%s]>>" % (self.PAGES, len(pdf.pages), kids)
+        self._put(table[b"%d" % pdf.pages_root], node + _END)
+        self._note(pdf, table, labels, metadata)
 
-        def move(match: re.Match[bytes]) -> bytes:
-            key, key_number, number, rest = match.groups()
-            if number is not None:
-                old = int(number)
-                if old in moved and rest == b" 0 R":
-                    return b"%d 0 R" % moved[old]
-                return b"%d%s" % (old + distance, rest)
-            if key is not None:
-                return b"%s%d" % (key, int(key_number) + key_distance)
-            return match[0]
+    def _known_already(
+        self, texts: dict[int, bytes], streams: dict[int, tuple[bytes, bytes]], table: dict[bytes, bytes]
+    ) -> set[int]:
+        """Give what earlier parts have, too, its number there; page contents are not worth a look."""
+        worth = {old: pair for old, pair in streams.items() if not _PLAIN_STREAM.fullmatch(pair[0])}
+        order = [(old, *pair) for old, pair in worth.items() if b" 0 R" not in pair[0]]
+        order += [(old, text, b"") for old, text in texts.items() if text.startswith(_SAME)]
+        order += [(old, *pair) for old, pair in worth.items() if b" 0 R" in pair[0]]
+        again: set[int] = set()
+        for old, text, rest in order:
+            if all(b"%d" % one in table for one in references(text)):
+                key = hashlib.sha256(renumber(text, table) + rest).digest()
+                if key in self._known:
+                    again.add(old)
+                else:
+                    self._known[key] = b"%d 0 R" % self._allocate()
+                table[b"%d" % old] = self._known[key]
+        return again
 
-        if not self._catalog:
-            self._catalog = MOVED.sub(move, pdf.catalog)
-            self._trailer = MOVED.sub(move, pdf.trailer)
-            skipped = {pdf.root, pdf.tree}
-        else:
-            skipped = {pdf.root, pdf.tree, *_whole(pdf)}
-        plain: list[bytes] = []
-        for number in pdf.numbers():
-            if number in skipped:
-                continue
-            body = pdf.body(number)
-            if number == pdf.pages_root:
-                parent = b"/Type/Pages/Parent %d 0 R" % self.PAGES
-                self._write(MOVED.sub(move, body).replace(b"/Type/Pages", parent, 1))
-                continue
-            if number == pdf.document:
-                body = body.replace(b"/S/Document", b"/S/Part", 1)
-            stream = body.find(b"stream\n")
-            if stream < 0:
-                plain.append(body)
-                continue
-            # Numbers are moved in long pieces, for what costs is to begin.
-            self._write(MOVED.sub(move, b"".join(plain)))
-            plain.clear()
-            self._write(MOVED.sub(move, body[:stream]), body[stream:])
-        self._write(MOVED.sub(move, b"".join(plain)))
-        self._parts.append((pdf.pages_root + distance, len(pdf.pages)))
-        self._pages += [page + distance for page in pdf.pages]
+    def _write_texts(self, pdf: TypstPdf, texts: dict[int, bytes], table: dict[bytes, bytes]) -> None:
+        """Objects without streams: their references are replaced in one go, for what costs is to begin."""
+        changed = [self._own(pdf, text) for text in texts.values()]
+        renumbered = renumber(_END.join(changed), table).split(_END)
+        if len(renumbered) != len(changed):
+            renumbered = [renumber(text, table) for text in changed]
+        for old, text in zip(texts, renumbered, strict=True):
+            self._put(table[b"%d" % old], text + _END)
+
+    def _own(self, pdf: TypstPdf, text: bytes) -> bytes:
+        """A text with its structure keys moved behind those of the parts before, and its names made this part's."""
+        if text.startswith(b"<</Type/Page/"):
+            return re.sub(rb"/StructParents (\d+)", self._moved, text, count=1)
+        if text.startswith(b"<</Type/Annot"):
+            text = re.sub(rb"/F \d+/StructParent (\d+)", self._moved, text, count=1)
+            if b"]/Dest(" in text or b"]/Dest<" in text:
+                text = re.sub(rb"\]/Dest([(<])", lambda match: b"]/Dest" + self._mark(match[1]), text, count=1)
+        elif pdf.names and text.startswith(b"<</Type/StructElem") and b"/T(" not in text:
+            text = re.sub(rb"(?<=/ID)[(<]|(?<=/Headers\[)[(<][^\]]*", self._marked, text)
+        return text
+
+    def _moved(self, match: re.Match[bytes]) -> bytes:
+        begin = match.start(1) - match.start()
+        return match[0][:begin] + b"%d" % (int(match[1]) + self._next_key)
+
+    def _marked(self, match: re.Match[bytes]) -> bytes:
+        return re.sub(rb"(?:(?<=\))|(?<=>)|^)[(<]", lambda one: self._mark(one[0]), match[0])
+
+    def _mark(self, bracket: bytes) -> bytes:
+        """The beginning of a name of this part, behind its bracket: names must be unique in the whole."""
+        mark = b"%d-" % self._part
+        return b"(" + mark if bracket == b"(" else b"<" + mark.hex().encode("ascii")
+
+    def _note(self, pdf: TypstPdf, table: dict[bytes, bytes], labels: int, metadata: int) -> None:
+        """Remember what is written at the end for all parts together."""
+        self._kids.append(table[b"%d" % pdf.pages_root])
+        if labels:
+            entries = re.findall(rb"(\d+) (\d+) 0 R", array(pdf.text(labels), b"<</Nums"))
+            self._labels += [(int(page) + len(self.pages), table[label]) for page, label in entries]
+        self.pages += [table[b"%d" % page] for page in pdf.pages]
         if pdf.tree:
-            self._documents.append(pdf.document + distance)
-            self._nums += [b"%d %d 0 R" % (key + key_distance, value + distance) for key, value in pdf.parents.items()]
+            self._children += [table[b"%d" % child] for child in pdf.children]
+            self._nums += [b"%d %s" % (key + self._next_key, table[b"%d" % one]) for key, one in pdf.parents.items()]
             self._next_key += max(pdf.parents, default=-1) + 1
-            self._roles.update(dict.fromkeys(re.findall(rb"/[^/\s]+/[^/\s]+", pdf.role_map)))
-        self._next += pdf.size
+            self._ids += [(self._mark(name[:1]) + name[1:], table[b"%d" % one]) for one, name in pdf.names.items()]
+        if b"/Names" in pdf.catalog:
+            names = named(pdf.catalog, b"/Names<</Dests<</Names")
+            self._targets += [(self._mark(name[:1]) + name[1:], table[b"%d" % one]) for one, name in names.items()]
+        if self._part > 1:
+            return
+        keys = (b"Pages", b"Metadata", b"StructTreeRoot", b"Outlines", b"PageLabels")
+        catalog = without(pdf.catalog, *keys).removesuffix(b">>").partition(b"/Names<<")[0]
+        self._catalog = renumber(catalog, table)
+        self._trailer = renumber(re.sub(rb"/Size \d+|/Root \d+ 0 R", b"", pdf.trailer), table)
+        self._metadata = pdf.halves(metadata)[1] if metadata else b""
+        if pdf.tree:
+            kept = re.search(rb"/RoleMap<<.*?>>|/Namespaces\[.*?\]", pdf.text(pdf.tree), re.DOTALL)
+            self._tree = renumber(kept[0], table) if kept else b""
+            text = pdf.text(pdf.document)
+            head = without(text[: text.index(b"/K[")], b"P")
+            self._document = renumber(head, table) + b"/P %d 0 R" % self.TREE
 
-    def finish(self, bookmarks: Sequence[Bookmark]) -> int:
-        """Write what stands for the whole."""
-        kids = b" ".join(b"%d 0 R" % number for number, _ in self._parts)
-        self._object(self.PAGES, b"<</Type/Pages/Count %d/Kids[%s]>>" % (len(self._pages), kids))
-        catalog = re.sub(rb"^\d+ 0 obj\s*|\s*endobj\s*$", b"", self._catalog)
-        catalog = re.sub(rb"/Pages \d+ 0 R", b"/Pages %d 0 R" % self.PAGES, catalog)
-        catalog = re.sub(rb"/(Outlines|PageLabels) \d+ 0 R", b"", catalog)
-        if self._documents:
-            kids = b" ".join(b"%d 0 R" % number for number in self._documents)
-            self._object(self.DOCUMENT, b"<</Type/StructElem/S/Document/P %d 0 R/K[%s]>>" % (self.TREE, kids))
-            self._object(self.TREE, self._tree())
-            catalog = re.sub(rb"/StructTreeRoot \d+ 0 R", b"/StructTreeRoot %d 0 R" % self.TREE, catalog)
+    # -- the whole --------
+
+    def finish(self, bookmarks: Sequence[Bookmark]) -> None:
+        """Write what stands for all parts."""
+        catalog = self._catalog + b"/Pages %d 0 R" % self.PAGES
+        pages = b"<</Type/Pages/Count %d/Kids[%s]>>" % (len(self.pages), b" ".join(self._kids))
+        self._put(b"%d" % self.PAGES, pages + _END)
+        if self._document:
+            self._put(b"%d" % self.DOCUMENT, self._document + b"/K[%s]>>" % b" ".join(self._children) + _END)
+            tree = b"<</Type/StructTreeRoot%s/K[%d 0 R]" % (self._tree, self.DOCUMENT)
+            tree += b"/ParentTree<</Nums[%s]>>/ParentTreeNextKey %d" % (b" ".join(self._nums), self._next_key)
+            tree += b"/IDTree<</Names[%s]>>" % _entries(self._ids) if self._ids else b""
+            self._put(b"%d" % self.TREE, tree + b">>" + _END)
+            catalog += b"/StructTreeRoot %d 0 R" % self.TREE
         if bookmarks:
             self._outline(bookmarks)
-            catalog = catalog.replace(b"/Type/Catalog", b"/Type/Catalog/Outlines %d 0 R" % self.OUTLINES, 1)
-        root = self._next
-        self._object(root, catalog)
-        trailer = re.sub(rb"/Root \d+ 0 R", b"/Root %d 0 R" % root, self._trailer)
-        self._file.write(b"".join(cross_references(self._entries, self._position, trailer)))
-        self._file.close()
-        return len(self._pages)
-
-    def _tree(self) -> bytes:
-        return b"<</Type/StructTreeRoot/RoleMap<<%s>>/K[%d 0 R]/ParentTree<</Nums[%s]>>/ParentTreeNextKey %d>>" % (
-            b"".join(self._roles),
-            self.DOCUMENT,
-            b" ".join(self._nums),
-            self._next_key,
-        )
+            catalog += b"/Outlines %d 0 R" % self.OUTLINES
+        if self._labels:
+            first = b"" if self._labels[0][0] == 0 else b"0<<>>"
+            catalog += b"/PageLabels<</Nums[%s%s]>>" % (first, b" ".join(b"%d %s" % label for label in self._labels))
+        if self._targets:
+            catalog += b"/Names<</Dests<</Names[%s]>>>>" % _entries(self._targets)
+        if self._metadata:
+            stream = _XMP_PAGES.sub(b"%d" % len(self.pages), self._metadata)
+            length = stream.rindex(b"\nendstream") - len(b"\nstream\n")
+            self._put(b"%d" % self.METADATA, b"<</Length %d/Type/Metadata/Subtype/XML>>" % length + stream)
+            catalog += b"/Metadata %d 0 R" % self.METADATA
+        self._put(b"%d" % self.CATALOG, catalog + b">>" + _END)
+        trailer = b"%s/Root %d 0 R" % (self._trailer, self.CATALOG)
+        self._file.write(cross_references(self._offsets, self._position, trailer))
 
     def _outline(self, bookmarks: Sequence[Bookmark]) -> None:
-        first = self._next
+        first = len(self._offsets) + 1
         last = first + len(bookmarks) - 1
-        self._next = last + 1
-        for number, bookmark in enumerate(bookmarks, first):
-            page = self._pages[bookmark.page]
-            after = b"/Next %d 0 R" % (number + 1) if number < last else b""
-            before = b"/Prev %d 0 R" % (number - 1) if number > first else b""
+        for item, bookmark in enumerate(bookmarks, first):
             title = b"<FEFF%s>" % bookmark.title.encode("utf-16-be", "replace").hex().upper().encode("ascii")
-            entry = b"<</Parent %d 0 R%s%s/Title%s/Dest[%d 0 R/Fit]>>" % (self.OUTLINES, after, before, title, page)
-            self._object(number, entry)
-        count = (first, last, len(bookmarks))
-        self._object(self.OUTLINES, b"<</Type/Outlines/First %d 0 R/Last %d 0 R/Count %d>>" % count)
+            text = b"<</Parent %d 0 R/Title%s/Dest[%s/Fit]" % (self.OUTLINES, title, self.pages[bookmark.page])
+            text += b"/Prev %d 0 R" % (item - 1) if item > first else b""
+            text += b"/Next %d 0 R" % (item + 1) if item < last else b""
+            self._put(b"%d" % self._allocate(), text + b">>" + _END)
+        root = b"<</Type/Outlines/First %d 0 R/Last %d 0 R/Count %d>>" % (first, last, len(bookmarks))
+        self._put(b"%d" % self.OUTLINES, root + _END)
 
-    def _object(self, number: int, body: bytes) -> None:
-        self._next = max(self._next, number + 1)
-        self._write(b"%d 0 obj\n%s\nendobj\n\n" % (number, body))
+    def _allocate(self) -> int:
+        self._offsets.append(0)
+        return len(self._offsets)
 
-    def _write(self, numbered: bytes, rest: bytes = b"") -> None:
-        """Write objects and note where they begin; ``rest`` is the stream that belongs to the last of them."""
-        position = self._position
-        for match in OBJECT.finditer(numbered):
-            if match.start() == 0 or numbered[match.start() - 1] in b"\n\r":
-                self._entries[int(match[1])] = position + match.start()
-        self._file.write(numbered)
-        self._file.write(rest)
-        self._position += len(numbered) + len(rest)
+    def _put(self, reference: bytes, text: bytes) -> None:
+        """Write one object, with its stream and its end."""
+        old, _, _ = reference.partition(b" ")
+        self._offsets[int(old) - 1] = self._position
+        self._position += self._file.write(b"%s 0 obj\n%s\n" % (old, text))
 
 
-def _whole(pdf: TypstPdf) -> set[int]:
-    """Objects that stand for a whole part: its metadata and information."""
-    return {int(number) for number in re.findall(rb"/(?:Metadata|Info) (\d+) 0 R", pdf.catalog + pdf.trailer)}
+def _entries(names: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(name + reference for name, reference in sorted(names))

@@ -1,229 +1,237 @@
-"""Splits and joins PDF files as Typst writes them, many times quicker than a general PDF library could.
+"""PDF files as Typst writes them, taken apart many times quicker than a general PDF library could.
 
 What makes it quick is what such files are: a classic cross-reference table, one flat list of pages, no object streams,
-and one structure element *Document* that holds all others. A file that is anything else raises :class:`UnknownShape`,
-and the caller compiles each record by itself instead.
+generation 0 everywhere, and one structure element *Document* whose descendants lie in the file in the order of the
+pages. A file that is anything else raises :class:`UnknownShape`, and the caller compiles each record by itself instead.
 
-Splitting copies objects byte for byte under their old numbers: a cross-reference table may have gaps, and a reference
-into a gap means null (PDF 32000-1, 7.3.10 and 7.5.4). Joining moves the numbers of each part by a distance. Both keep
-tags.
+Numbers are replaced without parsing: a text is cut at ``" 0 R"``, and each piece but the last ends with a number.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-
-from attrs import frozen
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 _REFERENCE = re.compile(rb"(\d+) 0 R\b")
-_STRING = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.|\([^()]*\))*\))*\)"
-#: A literal string (left alone), the key of a structure parent, or a number that names an object.
-MOVED = re.compile(_STRING + rb"|(/StructParents? )(\d+)|(\d+)( 0 (?:R|obj)\b)", re.DOTALL)
-_PARENT_KEY = re.compile(rb"/StructParents? (\d+)")
-OBJECT = re.compile(rb"(\d+) 0 obj\b")
+_STRING = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\))*\)"
+_STRINGS = re.compile(_STRING, re.DOTALL)
+#: A string that looks as if it held a reference, or one with parentheses inside: they need a closer look.
+_SUSPICIOUS = re.compile(rb"\([^()]*(?:\d 0 (?:R|obj)|[^()\\]\()", re.DOTALL)
 
+_DIGITS = b"0123456789"
 HEADER = b"%PDF-1.7\n%\x80\x80\x80\x80\n\n"
+
+#: What in a catalog cannot be divided among records.
+_WHOLE = re.compile(rb"/(?:AF|EmbeddedFiles|AcroForm|OpenAction|OCProperties|Threads|AA|Collection)\b")
 
 
 class UnknownShape(Exception):
     """The file is not as Typst writes simple documents."""
 
 
-@frozen
-class Bookmark:
-    """An outline entry of a joined file: ``page`` counts from 0 through all parts."""
-
-    title: str
-    page: int
-
-
 class TypstPdf:
-    """A PDF file from Typst, its objects found and nothing else parsed."""
+    """A PDF file from Typst: its objects found, and what divides it into records.
+
+    :raises UnknownShape: from the constructor and from every method.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._find_objects()
-        self.catalog = self.body(self.root)
-        self.pages_root = self._number(self.catalog, rb"/Pages (\d+) 0 R")
-        self.pages = [int(number) for number in _REFERENCE.findall(self.array(self.body(self.pages_root), b"/Kids"))]
-        if b"/Type/Pages" in b"".join(self.body(page)[:200] for page in self.pages[:1]):
+        self.catalog = self.text(self.root)
+        if _WHOLE.search(_STRINGS.sub(b"()", self.catalog)):
+            raise UnknownShape("something belongs to the whole document")
+        self.pages_root = number(self.catalog, b"/Pages")
+        self.pages = references(array(self.text(self.pages_root), b"/Kids"))
+        if self.pages and b"/Type/Pages" in self.text(self.pages[0]):
             raise UnknownShape("nested page tree")
+        self.page_index = {page: index for index, page in enumerate(self.pages)}
         self._find_structure()
+
+    # -- objects --------
 
     def body(self, number: int) -> bytes:
         """An object with its ``obj`` and ``endobj``."""
         try:
-            return self.data[self._offsets[number] : self._ends[number]]
-        except KeyError:
+            return self.data[self.offsets[number] : self.ends[number]]
+        except IndexError:
             raise UnknownShape(f"no object {number}") from None
 
-    def numbers(self) -> Iterable[int]:
-        """All objects, in the order in which they lie in the file."""
-        return self._ends
+    def halves(self, number: int) -> tuple[bytes, bytes]:
+        """An object without its number: its text, and from the stream or its end on."""
+        body = self.body(number)
+        begin = body.find(b"\n") + 1
+        end = body.find(b"\nstream\n")
+        if end < 0:
+            end = body.rfind(b"\nendobj")
+        return body[begin:end], body[end:]
 
-    def split(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """A file for each range of pages, from the first to before the second, counted from 0."""
-        if b"/Outlines" in self.catalog or b"/PageLabels" in self.catalog or b"/Names" in self.catalog:
-            raise UnknownShape("the document has bookmarks, page labels or names")
-        splitter = _Splitter(self)
-        return [splitter.part(first, end) for first, end in ranges]
+    def text(self, number: int) -> bytes:
+        """An object without its number, its stream and its end."""
+        return self.halves(number)[0]
 
     def _find_objects(self) -> None:
         data = self.data
         start = re.search(rb"startxref\s+(\d+)\s+%%EOF\s*$", data[-64:])
         if start is None:
             raise UnknownShape("no cross-reference table")
-        table = data[int(start[1]) :]
-        head = re.match(rb"xref\s+0 (\d+)\s+", table)
-        trailer = re.search(rb"trailer\s*<<(.*?)>>\s*startxref", table, re.DOTALL)
-        if head is None or trailer is None:
+        self.table_at = int(start[1])
+        head = re.compile(rb"xref\s+0 (\d+)\s+").match(data, self.table_at)
+        if head is None:
             raise UnknownShape("no classic cross-reference table")
-        self.trailer = trailer[1]
-        self.root = self._number(self.trailer, rb"/Root (\d+) 0 R")
         self.size = int(head[1])
-        entries = table[head.end() : head.end() + 20 * self.size]
-        self._offsets = {n: int(entries[20 * n : 20 * n + 10]) for n in range(1, self.size)}
-        order = sorted(self._offsets.items(), key=lambda item: item[1])
-        ends = [offset for _, offset in order[1:]] + [int(start[1])]
-        self._ends = {number: end for (number, _), end in zip(order, ends, strict=True)}
+        end = head.end() + 20 * self.size
+        trailer = re.compile(rb"\s*trailer\s*<<(.*)>>\s*startxref", re.DOTALL).match(data, end)
+        if trailer is None:
+            raise UnknownShape("no trailer")
+        self.trailer = trailer[1]
+        self.root = number(self.trailer, b"/Root")
+        self.offsets = [int(data[at : at + 10]) for at in range(head.end(), end, 20)]
+        order = sorted(range(1, self.size), key=self.offsets.__getitem__)
+        if self.size < 3 or self.offsets[order[0]] < 9 or data[end - 3 : end - 2] != b"n":
+            raise UnknownShape("objects are missing")
+        #: Where each object ends: where the next one begins.
+        self.ends = [0] * self.size
+        for one, following in zip(order, [*order[1:], 0], strict=True):
+            self.ends[one] = self.offsets[following] if following else self.table_at
+
+    # -- structure --------
 
     def _find_structure(self) -> None:
-        match = re.search(rb"/StructTreeRoot (\d+) 0 R", self.catalog)
-        self.tree = int(match[1]) if match else 0
+        self.tree = number(self.catalog, b"/StructTreeRoot", missing=0)
         self.document = 0
         self.parents: dict[int, int] = {}
-        self.role_map = b""
+        self.names: dict[int, bytes] = {}
+        self.children: list[int] = []
         if not self.tree:
             return
-        body = self.body(self.tree)
-        top = _REFERENCE.findall(self.array(body, b"/K"))
-        if len(top) != 1 or b"/IDTree" in body or b"/Kids" in body:
+        text = self.text(self.tree)
+        top = references(array(text, b"/K"))
+        nums = array(text, b"/ParentTree<</Nums")
+        if len(top) != 1:
             raise UnknownShape("an unusual structure tree")
-        self.document = int(top[0])
-        nums = self.array(body, b"/Nums")
+        self.document = top[0]
         self.parents = {int(key): int(value) for key, value in re.findall(rb"(\d+) (\d+) 0 R", nums)}
-        roles = re.search(rb"/RoleMap<<(.*?)>>", body, re.DOTALL)
-        self.role_map = roles[1] if roles else b""
+        if b"/IDTree" in text:
+            self.names = named(text, b"/IDTree<</Names")
+        self.children = references(array(self.text(self.document), b"/K"))
+        # Elements are written behind their own children: those of a record lie between two children of the document.
+        if self.children != sorted(self.children) or (self.children and self.children[-1] >= self.document):
+            raise UnknownShape("the structure is not in the order of the pages")
 
-    def _number(self, text: bytes, pattern: bytes) -> int:
-        match = re.search(pattern, text)
-        if match is None:
-            raise UnknownShape("a part is missing")
-        return int(match[1])
+    @cached_property
+    def first_element(self) -> int:
+        """The lowest object number of a structure element."""
+        element = self.document
+        while element > 1 and self.body(element - 1).find(b"<</Type/StructElem", 0, 40) > 0:
+            element -= 1
+        return element
 
-    def array(self, text: bytes, key: bytes) -> bytes:
-        """What stands between the brackets behind a key."""
-        match = re.search(re.escape(key) + rb"\s*\[([^\]]*)\]", text)
-        if match is None:
-            raise UnknownShape(f"no {key.decode()}")
-        return match[1]
-
-
-class _Splitter:
-    """Cuts ranges of pages out of one file."""
-
-    def __init__(self, pdf: TypstPdf) -> None:
-        self._pdf = pdf
-        self._references: dict[int, list[int]] = {}
-        #: Never copied as they are: the page tree, the structure's top, and whatever stands for the whole document.
-        self._replaced = {pdf.pages_root, pdf.tree, pdf.document, pdf.root}
-        self._all_pages = frozenset(pdf.pages)
-        self._top: list[int] = []
-        if pdf.document:
-            self._document = pdf.body(pdf.document)
-            self._top = [int(number) for number in _REFERENCE.findall(pdf.array(self._document, b"/K"))]
-        self._shared = self._closure(
-            [int(number) for number in _REFERENCE.findall(pdf.catalog + pdf.trailer)], self._all_pages
-        )
-
-    def part(self, first: int, end: int) -> bytes:
-        pdf = self._pdf
-        pages = pdf.pages[first:end]
-        others = self._all_pages.difference(pages)
-        numbers = self._closure(pages, others)
-        keys = sorted({int(key) for number in numbers for key in self._parent_keys(number) if int(key) in pdf.parents})
-        numbers |= self._closure([pdf.parents[key] for key in keys], others)
-        kids = b" ".join(b"%d 0 R" % page for page in pages)
-        written = {
-            **{number: pdf.body(number) for number in sorted(numbers | self._shared)},
-            pdf.pages_root: b"%d 0 obj\n<</Type/Pages/Count %d/Kids[%s]>>\nendobj\n\n"
-            % (pdf.pages_root, len(pages), kids),
-            pdf.root: pdf.catalog,
-        }
-        if pdf.tree:
-            top = b" ".join(b"%d 0 R" % number for number in self._top if number in numbers)
-            document = re.sub(rb"/K\s*\[[^\]]*\]", b"/K[%s]" % top, self._document, count=1)
-            nums = b" ".join(b"%d %d 0 R" % (key, pdf.parents[key]) for key in keys)
-            tree = b"%d 0 obj\n<</Type/StructTreeRoot/RoleMap<<%s>>/K[%d 0 R]/ParentTree<</Nums[%s]>>" % (
-                pdf.tree,
-                pdf.role_map,
-                pdf.document,
-                nums,
-            )
-            written[pdf.document] = document
-            written[pdf.tree] = tree + b"/ParentTreeNextKey %d>>\nendobj\n\n" % (keys[-1] + 1 if keys else 0)
-        return write_file(written, pdf.trailer)
-
-    def _closure(self, numbers: Iterable[int], stop: Iterable[int]) -> set[int]:
-        """Everything that is reached from some objects without passing through others."""
-        seen = set(self._replaced)
-        seen.update(stop)
-        reached: set[int] = set()
-        work = [number for number in numbers if number not in seen]
-        while work:
-            number = work.pop()
-            if number in seen:
-                continue
-            seen.add(number)
-            reached.add(number)
-            work += self._refer(number)
-        return reached
-
-    def _refer(self, number: int) -> list[int]:
-        found = self._references.get(number)
-        if found is None:
-            found = [int(other) for other in _REFERENCE.findall(_without_stream(self._pdf.body(number)))]
-            self._references[number] = found
+    @cached_property
+    def child_pages(self) -> list[int]:
+        """For each child of the document, the page on which it begins."""
+        found: list[int] = []
+        before = self.first_element - 1
+        for child in self.children:
+            blob = self.data[self.offsets[before + 1] : self.ends[child]]
+            match = re.search(rb"/Pg (\d+) 0 R", blob)
+            found.append(self.page_index[int(match[1])] if match else (found[-1] if found else 0))
+            before = child
+        if found != sorted(found):
+            raise UnknownShape("the structure is not in the order of the pages")
         return found
 
-    def _parent_keys(self, number: int) -> list[bytes]:
-        body = self._pdf.body(number)
-        return _PARENT_KEY.findall(_without_stream(body)) if b"/StructParent" in body[:4096] else []
+    def elements(self, first: int, end: int) -> tuple[range, list[int]]:
+        """The structure elements of the pages from ``first`` to before ``end``: all of them, and the topmost."""
+        if not self.children:
+            return range(0), []
+        low, high = bisect_right(self.child_pages, first - 1), bisect_right(self.child_pages, end - 1)
+        if low == high:
+            return range(0), []
+        begin = self.children[low - 1] + 1 if low else self.first_element
+        return range(begin, self.children[high - 1] + 1), self.children[low:high]
 
 
-def _without_stream(body: bytes) -> bytes:
-    end = body.find(b"stream\n")
-    return body if end < 0 else body[:end]
+# -- pieces of text --------
 
 
-def write_file(objects: dict[int, bytes], trailer: bytes) -> bytes:
-    """A file of objects under their numbers; the trailer's ``/Size`` is set right."""
-    pieces = [HEADER]
-    position = len(HEADER)
-    entries: dict[int, int] = {}
-    for number, body in objects.items():
-        entries[number] = position
-        pieces.append(body)
-        position += len(body)
-    pieces += cross_references(entries, position, trailer)
-    return b"".join(pieces)
+def number(text: bytes, key: bytes, missing: int | None = None) -> int:
+    """The object that a key refers to."""
+    match = re.search(re.escape(key) + rb" (\d+) 0 R\b", text)
+    if match is not None:
+        return int(match[1])
+    if missing is None:
+        raise UnknownShape(f"no {key.decode()}")
+    return missing
 
 
-def cross_references(entries: dict[int, int], position: int, trailer: bytes) -> list[bytes]:
-    """The cross-reference table, in sections where numbers have gaps, and the trailer."""
-    pieces = [b"xref\n0 1\n0000000000 65535 f\r\n"]
-    run: list[bytes] = []
-    begin = previous = -1
-    for number in sorted(entries):
-        if number != previous + 1 or not run:
-            if run:
-                pieces.append(b"%d %d\n%s" % (begin, len(run), b"".join(run)))
-            run, begin = [], number
-        run.append(b"%010d 00000 n\r\n" % entries[number])
-        previous = number
-    if run:
-        pieces.append(b"%d %d\n%s" % (begin, len(run), b"".join(run)))
-    trailer = re.sub(rb"/Size \d+", b"/Size %d" % (previous + 1), trailer)
-    pieces.append(b"trailer\n<<%s>>\nstartxref\n%d\n%%%%EOF" % (trailer, position))
-    return pieces
+def array(text: bytes, key: bytes) -> bytes:
+    """What stands between the brackets behind a key; arrays inside of it are not known."""
+    begin = text.find(key + b"[")
+    end = text.find(b"]", begin)
+    if begin < 0 or end < 0:
+        raise UnknownShape(f"no {key.decode()}")
+    return text[begin + len(key) + 1 : end]
+
+
+def references(text: bytes) -> list[int]:
+    """The objects that a text refers to, in order; strings are looked over."""
+    if b"(" in text and _SUSPICIOUS.search(text):
+        text = _STRINGS.sub(b"()", text)
+    return [int(found) for found in _REFERENCE.findall(text)]
+
+
+def named(text: bytes, key: bytes) -> dict[int, bytes]:
+    """A name tree of one level: the name of each object, with its parentheses."""
+    begin = text.find(key + b"[")
+    if begin < 0:
+        raise UnknownShape(f"no {key.decode()}")
+    result: dict[int, bytes] = {}
+    entry = re.compile(rb"\s*(" + _STRING + rb"|<[0-9A-Fa-f]*>)\s*(\d+) 0 R", re.DOTALL)
+    at = begin + len(key) + 1
+    while match := entry.match(text, at):
+        result[int(match[2])] = match[1]
+        at = match.end()
+    if text[at : at + 1] != b"]":
+        raise UnknownShape("a name tree of another kind")
+    return result
+
+
+def without(text: bytes, *keys: bytes) -> bytes:
+    """A dictionary without some keys whose values are references or numbers."""
+    return re.sub(rb"/(?:" + b"|".join(keys) + rb") \d+(?: 0 R)?\b", b"", text)
+
+
+def renumber(text: bytes, table: Mapping[bytes, bytes]) -> bytes:
+    """A text in which each reference is replaced: the table gives ``b"12 0 R"`` for ``b"7"``; what it lacks is null."""
+    if b"(" in text and _SUSPICIOUS.search(text):
+        pieces = []
+        at = 0
+        for match in _STRINGS.finditer(text):
+            pieces += [_renumber(text[at : match.start()], table), match[0]]
+            at = match.end()
+        return b"".join([*pieces, _renumber(text[at:], table)])
+    return _renumber(text, table)
+
+
+def _renumber(text: bytes, table: Mapping[bytes, bytes]) -> bytes:
+    pieces = text.split(b" 0 R")
+    last = pieces.pop()
+    if not pieces:
+        return text
+    result: list[bytes] = []
+    for piece in pieces:
+        kept = piece.rstrip(_DIGITS)
+        result += (kept, table.get(piece[len(kept) :], b"null"))
+    result.append(last)
+    return b"".join(result)
+
+
+def cross_references(offsets: Sequence[int], position: int, trailer: bytes) -> bytes:
+    """The table for objects 1 and up, and the trailer; an offset of 0 is an object that there is not."""
+    lines = [b"xref\n0 %d\n0000000000 65535 f\r\n" % (len(offsets) + 1)]
+    lines += [b"%010d 00000 n\r\n" % offset if offset else b"0000000000 65535 f\r\n" for offset in offsets]
+    lines.append(b"trailer\n<</Size %d%s>>\nstartxref\n%d\n%%%%EOF" % (len(offsets) + 1, trailer, position))
+    return b"".join(lines)

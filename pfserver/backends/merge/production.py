@@ -19,8 +19,8 @@ from twisted.internet.threads import deferToThread
 
 from pfserver.backends.merge import worker
 from pfserver.backends.merge.fetch import fetch
+from pfserver.backends.merge.join import Bookmark
 from pfserver.backends.merge.ledger import Ledger
-from pfserver.backends.merge.pdf import Bookmark
 from pfserver.backends.merge.worker import Chunk, Document, Failure, Produced, Work
 from pfserver.errors import JobFailed, PFServerError, WorkerLost
 from pfserver.interfaces import IReporter

@@ -12,8 +12,9 @@ from typing import Any, Literal, cast
 import pikepdf
 from attrs import field, frozen
 
-from pfserver.backends.merge.join import join
-from pfserver.backends.merge.pdf import Bookmark, TypstPdf, UnknownShape
+from pfserver.backends.merge.join import Bookmark, join
+from pfserver.backends.merge.pdf import TypstPdf, UnknownShape
+from pfserver.backends.merge.split import split
 from pfserver.errors import JobFailed, OutputUnavailable
 from pfserver.numbers import Number
 from pfserver.projects.project import JobTable, Rules
@@ -196,7 +197,7 @@ def _split(work: Work, template: Template, records: Records, setting: Setting) -
     if not work.table.pdf_standard:
         # Whoever asks for a standard gets files that Typst itself made and checked.
         try:
-            yield from TypstPdf(setting.pdf).split([setting.pages(index) for index in range(len(records))])
+            yield from split(TypstPdf(setting.pdf), [setting.pages(index) for index in range(len(records))])
             return
         except UnknownShape:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -216,6 +217,10 @@ class _Target:
             raise PacketError(Number.BAD_VARIABLE, "a variable in the packet has no name")
         self._name = name
         self._text = []
+
+
+# The parser looks at how many arguments ``start`` takes, each time one is made; this spares it the long way.
+_Target.start.__signature__ = inspect.signature(_Target.start)  # type: ignore[attr-defined]
 
 
 def _reason(error: etree.XMLSyntaxError) -> str:

@@ -1,0 +1,279 @@
+"""``jobs.poll`` and ``jobs.finish``: jobs go out once, results come in once, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+import xmlrpc.client
+
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.task import deferLater
+
+from pfserver.frontends.http.jobs import FairChoice, can_do
+from pfserver.model import Job, JobRequest, Outcome, State, job_id_of
+from pfserver.remote import Factory, Worker
+from tests.frontends.http.support import PDF, HttpCase, encoded
+
+
+class PollTests(HttpCase):
+    """Jobs go out."""
+
+    async def test_nothing_to_do(self) -> None:
+        await self.add_factory()
+        self.assertEqual(await self.call("jobs.poll", "My factory"), {})
+        status, headers, body = await self.post(
+            b"<methodCall><methodName>jobs.poll</methodName><params><param><value>My factory</value></param></params>"
+            b"</methodCall>"
+        )
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/xml"))
+        self.assertIn(b"<struct></struct>", body)
+        self.assertTrue((await self.factories.factory("My factory")).active)
+
+    async def test_a_job(self) -> None:
+        await self.add_factory()
+        (name,) = await self.submit(pages="2-4")
+        job = await self.call("jobs.poll", "My factory")
+        self.assertEqual(
+            sorted(job),
+            sorted(
+                ["job", "application", "version", "pageStart", "pageEnd", "format", "filename", "doctype", "document"]
+            ),
+        )
+        self.assertEqual(str(uuid.UUID(job["job"])), job["job"])
+        self.assertEqual((job["application"], job["version"]), ("LibreOffice Writer", ""))
+        self.assertEqual((job["pageStart"], job["pageEnd"], job["format"]), (2, 4, "pdf"))
+        self.assertEqual((job["filename"], job["doctype"]), ("letter.odt", "odt"))
+        self.assertEqual(base64.b64decode(job["document"]), (self.projects / "letter.odt").read_bytes())
+        self.assertEqual(await self.call("jobs.poll", "My factory"), {})
+        stored = await self.engine.job(job_id_of(name))
+        self.assertEqual((stored.state, stored.node), (State.LEASED, "My factory"))
+        factory = await self.factories.factory("My factory")
+        self.assertEqual((factory.polls, factory.leased), (2, 1))
+
+    async def test_defaults(self) -> None:
+        await self.add_factory()
+        await self.submit(format="")
+        job = await self.call("jobs.poll", "My factory")
+        self.assertEqual((job["pageStart"], job["pageEnd"], job["format"]), (1, 0, ""))
+
+    async def test_unknown_factory(self) -> None:
+        self.assertIn("no factory", await self.fault(1, "jobs.poll", "Nobody"))
+
+    async def test_arguments(self) -> None:
+        await self.fault(-32602, "jobs.poll")
+        await self.fault(-32602, "jobs.poll", 7)
+        await self.fault(-32602, "jobs.poll", "a", "b")
+        await self.fault(-32601, "jobs.nope")
+
+    async def test_matching(self) -> None:
+        await self.add_factory("word", workers=(Worker(application="Word", version="2003 SP2", formats={"pdf"}),))
+        await self.submit()
+        self.assertEqual(await self.call("jobs.poll", "word"), {})
+        await self.submit(applications=[{"application": "Word", "version": "2003 SP2"}])
+        self.assertEqual((await self.call("jobs.poll", "word"))["application"], "Word")
+        await self.submit(applications=[{"application": "Word", "version": "2000"}])
+        await self.submit(applications=[{"application": "Word"}], format="png")
+        self.assertEqual(await self.call("jobs.poll", "word"), {})
+
+    async def test_document_that_has_gone(self) -> None:
+        await self.add_factory()
+        (gone,), (good,) = await self.submit(), await self.submit()
+        document = (self.projects / "letter.odt").read_bytes()
+        (self.projects / "letter.odt").unlink()
+        self.assertEqual(await self.call("jobs.poll", "My factory"), {})
+        self.assertEqual((await self.engine.job(job_id_of(gone))).outcome, Outcome.FAILED)
+        self.assertEqual((await self.engine.job(job_id_of(good))).outcome, Outcome.FAILED)
+        (self.projects / "letter.odt").write_bytes(document)
+
+    async def test_two_factories_two_hundred_jobs(self) -> None:
+        await self.add_factory("one")
+        await self.add_factory("two")
+        for _ in range(4):
+            applications = [{"application": "LibreOffice Writer"}] * 50
+            self.assertEqual(len(await self.submit(applications=applications)), 50)
+        seen: list[str] = []
+
+        async def work(factory: str) -> None:
+            while job := await self.call("jobs.poll", factory):
+                seen.append(job["job"])
+                await self.call("jobs.finish", factory, job["job"], "pdf", encoded(PDF))
+
+        await gatherResults([ensureDeferred(work(name)) for name in ("one", "two", "one", "two")])
+        self.assertEqual((len(seen), len(set(seen))), (200, 200))
+        jobs = await self.engine.jobs(limit=500)
+        self.assertEqual({(job.state, job.outcome, job.attempts) for job in jobs}, {(State.DONE, Outcome.COMPLETED, 1)})
+        finished = [factory.finished for factory in await self.factories.factories()]
+        self.assertEqual(sum(finished), 200)
+
+
+class FinishTests(HttpCase):
+    """Results come in."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        await self.add_factory()
+        await self.add_factory("other")
+
+    async def poll(self, factory: str = "My factory") -> str:
+        job = await self.call("jobs.poll", factory)
+        name = job["job"]
+        assert isinstance(name, str)
+        return name
+
+    async def test_result(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        result = await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        self.assertNotEqual(str(uuid.UUID(result)), job)
+        status = await self.call("pfserver.status", name, 0)
+        self.assertEqual((status["state"], status["outcome"]), ("done", "SUCCESS"))
+        self.assertEqual([(one["name"], one["size"]) for one in status["artifacts"]], [("letter.pdf", float(len(PDF)))])
+        fetched = await self.call("pfserver.fetch", name, "letter.pdf")
+        self.assertEqual(base64.b64decode(fetched["document"]), PDF)
+        self.assertEqual(self.uploads(), [])
+
+    async def test_resent(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        call = ("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        # Also at once: a connection that was cut while the server still works on the first call.
+        results = await gatherResults([ensureDeferred(self.call(*call)) for _ in range(4)])
+        results.append(await self.call(*call))
+        self.assertEqual(len(set(results)), 1)
+        self.assertEqual(len(await self.engine.artifacts(job_id_of(name))), 1)
+        self.assertEqual((await self.factories.factory("My factory")).finished, 1)
+        await self.fault(4, "jobs.finish", "My factory", job, "pdf", encoded(PDF + b"other"))
+        await self.fault(4, "jobs.finish", "other", job, "pdf", encoded(PDF))
+        self.assertEqual(self.uploads(), [])
+
+    async def test_base64_with_white_space(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        data = PDF * 1000
+        result = await self.call("jobs.finish", "My factory", job, "pdf", xmlrpc.client.Binary(data))
+        again = await self.call("jobs.finish", "My factory", job, " PDF ", f"\n {encoded(data)}\n")
+        self.assertEqual(result, again)
+        self.assertEqual((await self.engine.artifacts(job_id_of(name)))[0].size, len(data))
+
+    async def test_refused(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        await self.fault(1, "jobs.finish", "Nobody", job, "pdf", encoded(PDF))
+        await self.fault(3, "jobs.finish", "My factory", str(uuid.uuid4()), "pdf", encoded(PDF))
+        await self.fault(3, "jobs.finish", "My factory", "x" * 1000, "pdf", encoded(PDF))
+        await self.fault(5, "jobs.finish", "My factory", job, "png", encoded(b"\x89PNG\r\n\x1a\n"))
+        await self.fault(5, "jobs.finish", "My factory", job, "exe", encoded(PDF))
+        await self.fault(6, "jobs.finish", "My factory", job, "pdf", encoded(b"hello"))
+        await self.fault(6, "jobs.finish", "My factory", job, "pdf", "")
+        await self.fault(-32602, "jobs.finish", "My factory", job, "pdf", "%%%")
+        await self.fault(-32602, "jobs.finish", "My factory", job, "pdf", 7)
+        await self.fault(4, "jobs.finish", "other", job, "pdf", encoded(PDF))
+        self.assertEqual((await self.engine.job(job_id_of(name))).state, State.LEASED)
+        await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        self.assertEqual(self.uploads(), [])
+
+    async def run_out(self) -> None:
+        """Let the five minutes pass, and the engine notice it."""
+        self.clock.advance(301)
+        for _ in range(100):
+            if (await self.engine.queue_length()) == 1:
+                return
+            self.clock.advance(5)
+            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+        self.fail("the lease did not run out")
+
+    async def test_late_but_nobody_else_has_it(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        await self.run_out()
+        await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        stored = await self.engine.job(job_id_of(name))
+        self.assertEqual((stored.outcome, stored.attempts), (Outcome.COMPLETED, 1))
+        self.assertEqual(await self.call("jobs.poll", "other"), {})
+
+    async def test_late_and_somebody_else_has_it(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        await self.run_out()
+        self.assertEqual(await self.poll("other"), job)
+        await self.fault(4, "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        await self.call("jobs.finish", "other", job, "pdf", encoded(PDF))
+        stored = await self.engine.job(job_id_of(name))
+        self.assertEqual((stored.outcome, stored.attempts, stored.node), (Outcome.COMPLETED, 2, "other"))
+
+    async def test_renew_and_release(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        self.clock.advance(200)
+        self.assertIs(await self.call("pfserver.renew", "My factory", job), True)
+        self.clock.advance(200)
+        await deferLater(reactor, 0.05)  # type: ignore[arg-type]
+        self.assertEqual((await self.engine.job(job_id_of(name))).state, State.LEASED)
+        await self.fault(4, "pfserver.renew", "other", job)
+        await self.fault(4, "pfserver.release", "other", job, "no")
+        self.assertIs(await self.call("pfserver.release", "My factory", job, "no such font"), True)
+        status = await self.call("pfserver.status", name, 0)
+        self.assertEqual(status["state"], "queued")
+        self.assertTrue(any("no such font" in message["text"] for message in status["messages"]))
+        self.assertEqual(await self.poll("other"), job)
+
+    async def test_odf_and_png(self) -> None:
+        for output_format, data, expected in (
+            ("odf", (self.projects / "letter.odt").read_bytes(), "letter.odt"),
+            ("png", b"\x89PNG\r\n\x1a\n", "letter.png"),
+        ):
+            (name,) = await self.submit(format=output_format)
+            job = await self.poll()
+            await self.call("jobs.finish", "My factory", job, output_format, encoded(data))
+            self.assertEqual((await self.engine.artifacts(job_id_of(name)))[0].name, expected)
+
+    async def test_cancelled_meanwhile(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        await self.call("pfserver.cancel", name)
+        await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        self.assertEqual((await self.engine.job(job_id_of(name))).outcome, Outcome.CANCELLED)
+
+
+class ChoiceTests(HttpCase):
+    """Who gets which job."""
+
+    factory = Factory(name="f", account="owner", workers=(Worker(application="Writer"),))
+
+    def job(self, number: int, account: str, priority: int = 0, **variables: str) -> Job:
+        variables = {"_sys_Application": "Writer", **{f"_sys_{name}": value for name, value in variables.items()}}
+        request = JobRequest(project="a.odt", variables=variables, account=account, priority=priority)
+        return Job(id=number, request=request)
+
+    async def test_fair_between_accounts(self) -> None:
+        waiting = [self.job(number, "busy") for number in range(1, 7)] + [self.job(7, "small"), self.job(8, "small")]
+        choice = FairChoice()
+        order = []
+        while waiting:
+            job = choice.chooser(self.factory)(waiting)
+            assert job is not None
+            choice.chosen(job)
+            waiting.remove(job)
+            order.append(job.id)
+        self.assertEqual(order, [1, 7, 2, 8, 3, 4, 5, 6])
+
+    async def test_priority_first(self) -> None:
+        choice = FairChoice()
+        waiting = [self.job(1, "a", priority=5), self.job(2, "a", priority=5), self.job(3, "b")]
+        choice.chosen(waiting[0])
+        job = choice.chooser(self.factory)(waiting[1:])
+        assert job is not None
+        self.assertEqual(job.id, 2)
+
+    async def test_own_factories_only(self) -> None:
+        self.assertTrue(can_do(self.factory, self.job(1, "somebody")))
+        self.assertFalse(can_do(self.factory, self.job(1, "somebody", OwnFactories="TRUE")))
+        self.assertTrue(can_do(self.factory, self.job(1, "owner", OwnFactories="TRUE")))
+        own = Factory(name="f", account="owner", own_only=True, workers=self.factory.workers)
+        self.assertFalse(can_do(own, self.job(1, "somebody")))
+        self.assertTrue(can_do(own, self.job(1, "owner")))
+
+    async def test_odd_jobs(self) -> None:
+        self.assertFalse(can_do(self.factory, Job(id=1, request=JobRequest(project="a.pf"))))
+        self.assertFalse(can_do(self.factory, self.job(1, "a", Pages="x")))

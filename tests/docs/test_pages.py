@@ -84,7 +84,7 @@ class ReaderTests(SynchronousTestCase):
         text = "```console\n$ twistd --nodaemon pfserver\n…\n… pageflex listening on 127.0.0.1:8008\n…\n^C\n```\n"
         work = self.follow(text)
         self.assertFalse((work / "twistd.pid").exists())
-        error = self.assertRaises(WrongPage, self.follow, text.replace("pageflex listening", "nobody listening"))
+        error = self.assertRaises(WrongPage, self.follow, text.replace("pfserver\n", "pfserver --store nowhere\n"))
         self.assertIn("not what the page shows", str(error))
 
     def test_pattern(self) -> None:

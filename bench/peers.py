@@ -1,4 +1,4 @@
-"""The job queues that pfserver is measured against: Celery on Redis, Procrastinate on PostgreSQL, each as its user runs it.
+"""The job queues that pfserver is measured against: Celery on Redis, Procrastinate on PostgreSQL.
 
 Both servers are started for the measurement in a temporary folder, on loopback, and stopped after it. Both are durable:
 Redis flushes its log for each command (appendfsync always), PostgreSQL does so by default.

@@ -2,7 +2,7 @@
 
 ``python bench/submit.py [--jobs 5000] [--clients 50] [--repeat 3]``
 
-Ours is one connection a job over the Pageflex socket API, monitor off. Each round measures all three, one after another.
+Ours is one connection a job over the Pageflex socket API, monitor off. Each round measures all three.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,8 @@ PLACEHOLDERS: Mapping[str, str] = {
 }
 
 _PLACEHOLDER = re.compile(r"%(%|[a-z_]+)")
+
+_SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 
 #: Bytes of what a program prints that are looked at.
 _TAIL = 4096
@@ -114,17 +117,16 @@ class _Run:
     def wait(self) -> str:
         """Run it to its end; gives how that was. Blocks. Raises ``RendererBroken``, ``NotRendered``."""
         with (self._folder.parent / "printed").open("w+b") as printed:
-            try:
-                self._process = subprocess.Popen(
-                    self._words,
-                    cwd=self._folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise RendererBroken(f"{self._words[0]} cannot be run: {error.strerror}") from error
+            if shutil.which(self._words[0]) is None:
+                raise RendererBroken(f"there is no program {self._words[0]!r} any more")
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", _SUPERVISOR, *self._words],
+                cwd=self._folder,
+                stdin=subprocess.PIPE,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             if self._killed:
                 self.kill()
             try:
@@ -134,6 +136,8 @@ class _Run:
             finally:
                 self.kill()
                 self._process.wait()
+                if self._process.stdin is not None:
+                    self._process.stdin.close()
             return f"ended with status {code}{_last_line(printed)}"
 
     def kill(self) -> None:

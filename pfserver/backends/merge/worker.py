@@ -158,7 +158,7 @@ def _loaded(work: Work) -> tuple[RuleSet | None, Template]:
         table = work.table
         template = Template(work.folder, work.fonts, table.pdf_standard, table.tags, together=work.together)
         try:
-            template.set([], work.job)
+            template.check(work.job)
         except TemplateError as error:
             raise JobFailed(Number.TEMPLATE_BROKEN, str(error)) from error
         found = rules, template

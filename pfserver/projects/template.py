@@ -110,6 +110,11 @@ class Template:
             input=str(folder / NOTHING), root=str(folder), font_paths=typst.Fonts(include_system_fonts=False)
         )
 
+    def check(self, job: Mapping[str, Any]) -> None:
+        """Load the template without a record. Raises ``TemplateError`` for what is wrong with it by itself."""
+        # A standard may ask for what only a record brings, such as a title.
+        self._compile("pdf", [], job, pdf_standards=[], pdf_tags=False)
+
     def set(self, records: Sequence[Mapping[str, Any]], job: Mapping[str, Any]) -> Setting:
         """Set records together. Raises ``TemplateError`` where one of them cannot be."""
         pdf = self._compile("pdf", records, job, pdf_standards=self._standards, pdf_tags=self._tags)

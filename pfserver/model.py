@@ -63,7 +63,7 @@ class Outcome(IntEnum):
 
     @property
     def status(self) -> str:
-        """The word that clients search for after ``Job Status = `` (Pageflex: monitor)."""
+        """The word that clients search for after ``Job Status =`` (Pageflex: monitor)."""
         return {20: "SUCCESS", 21: "PARTIAL", 22: "FAILED", 23: "CANCELLED"}[self.value]
 
 

@@ -37,7 +37,7 @@ class Configuration:
     endpoints: Mapping[str, Sequence[str]] = field(factory=dict)
     """By front end, the Twisted endpoint strings it listens on; missing for its default, empty for off."""
     queues: Mapping[str, int] = field(factory=lambda: {"default": 8})
-    """By queue, the number of its jobs that run at once."""
+    """By queue, the number of its jobs that run at once; 0 holds them until the number is changed."""
     retention_age: float | None = None
     """Seconds that done jobs are kept."""
     retention_count: int | None = None
@@ -140,7 +140,7 @@ def _count(key: str, value: Any, *, minimum: int) -> int:
 def _queues(key: str, value: Any) -> dict[str, Any]:
     queues = {"default": 8}
     for name, slots in _table(key, value).items():
-        queues[name] = _count(f"{key}.{name}", slots, minimum=1)
+        queues[name] = _count(f"{key}.{name}", slots, minimum=0)
     return {key: queues}
 
 

@@ -81,7 +81,7 @@ class LoadTests(TestCase):
             ("pageflex = 8008", "pageflex"),
             ('pageflex = ["off", "tcp:1"]', "pageflex"),
             ("queues = 1", "queues"),
-            ("[queues]\nnight = 0", "queues.night"),
+            ("[queues]\nnight = -1", "queues.night"),
             ("[retention]\nweeks = 1", "'weeks'"),
             ("[retention]\ncount = 1.5", "retention.count"),
             ('output_roots = ["relative"]', "output_roots"),

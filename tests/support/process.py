@@ -145,3 +145,17 @@ class ServerProcess:
         except ValueError:
             # Closed meanwhile.
             return
+
+
+def ended(server: ServerProcess, id_: bytes) -> bytes:
+    """Wait for the end of a job; gives its status, e.g. ``SUCCESS``, or the last one that was seen."""
+    data = (
+        b'<j:job_command xmlns:j="http://www.pageflex.com/schemas" name="GetJobStatus"><j:job_variables>'
+        b'<j:var name="_sys_TransactionID">%s</j:var></j:job_variables></j:job_command>' % id_
+    )
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        status = server.talk(data).removeprefix(b"R0000000: Job Status = ").strip()
+        if not status.startswith((b"QUEUED", b"RUNNING")) or time.monotonic() > deadline:
+            return status
+        time.sleep(0.05)

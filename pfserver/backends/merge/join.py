@@ -11,10 +11,10 @@ from typing import IO
 from attrs import frozen
 
 from pfserver.backends.merge.pdf import (
-    HEADER,
     TypstPdf,
     array,
     cross_references,
+    known_shape,
     named,
     number,
     references,
@@ -45,7 +45,7 @@ def join(parts: Sequence[Path], bookmarks: Sequence[Bookmark], target: Path) -> 
     room for those of the records. Pictures and colour profiles that several parts have are written once. Raises
     ``UnknownShape``.
     """
-    with target.open("wb") as file:
+    with known_shape(), target.open("wb") as file:
         joined = _Joined(file)
         for path in parts:
             joined.add(TypstPdf(path.read_bytes()))
@@ -60,7 +60,7 @@ class _Joined:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._position = file.write(HEADER)
+        self._position = 0
         self._offsets: list[int] = [0] * self.CATALOG
         self.pages: list[bytes] = []
         self._part = 0
@@ -79,6 +79,8 @@ class _Joined:
     def add(self, pdf: TypstPdf) -> None:
         """Append one part."""
         self._part += 1
+        if self._part == 1:
+            self._position = self._file.write(pdf.header)
         outlines = number(pdf.catalog, b"/Outlines", missing=0)
         labels = number(pdf.catalog, b"/PageLabels", missing=0)
         metadata = number(pdf.catalog, b"/Metadata", missing=0)

@@ -10,8 +10,9 @@ Numbers are replaced without parsing: a text is cut at ``" 0 R"``, and each piec
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 _REFERENCE = re.compile(rb"(\d+) 0 R\b")
@@ -20,8 +21,10 @@ _STRINGS = re.compile(_STRING, re.DOTALL)
 #: A string that looks as if it held a reference, or one with parentheses inside: they need a closer look.
 _SUSPICIOUS = re.compile(rb"\([^()]*(?:\d 0 (?:R|obj)|[^()\\]\()", re.DOTALL)
 
+_PAGE_OF_ELEMENT = re.compile(rb"/Pg (\d+) 0 R")
+_SUSPICIOUS_PAGE = re.compile(rb"\([^)]*/Pg ")
+
 _DIGITS = b"0123456789"
-HEADER = b"%PDF-1.7\n%\x80\x80\x80\x80\n\n"
 
 #: What in a catalog cannot be divided among records.
 _WHOLE = re.compile(rb"/(?:AF|EmbeddedFiles|AcroForm|OpenAction|OCProperties|Threads|AA|Collection)\b")
@@ -29,6 +32,15 @@ _WHOLE = re.compile(rb"/(?:AF|EmbeddedFiles|AcroForm|OpenAction|OCProperties|Thr
 
 class UnknownShape(Exception):
     """The file is not as Typst writes simple documents."""
+
+
+@contextmanager
+def known_shape() -> Iterator[None]:
+    """What is not found where it should be is a shape that was not thought of. Raises ``UnknownShape``."""
+    try:
+        yield
+    except (LookupError, ValueError) as error:
+        raise UnknownShape(f"something is missing: {error}") from error
 
 
 class TypstPdf:
@@ -90,6 +102,8 @@ class TypstPdf:
         self.root = number(self.trailer, b"/Root")
         self.offsets = [int(data[at : at + 10]) for at in range(head.end(), end, 20)]
         order = sorted(range(1, self.size), key=self.offsets.__getitem__)
+        #: The version of PDF, and bytes that tell that the file is binary.
+        self.header = data[: self.offsets[order[0]]] if order else b""
         if self.size < 3 or self.offsets[order[0]] < 9 or data[end - 3 : end - 2] != b"n":
             raise UnknownShape("objects are missing")
         #: Where each object ends: where the next one begins.
@@ -130,16 +144,21 @@ class TypstPdf:
         return element
 
     @cached_property
-    def child_pages(self) -> list[int]:
-        """For each child of the document, the page on which it begins."""
-        found: list[int] = []
+    def child_pages(self) -> list[tuple[int, int]]:
+        """For each child of the document, the first and the last page on which it has something."""
+        found: list[tuple[int, int]] = []
         before = self.first_element - 1
         for child in self.children:
             blob = self.data[self.offsets[before + 1] : self.ends[child]]
-            match = re.search(rb"/Pg (\d+) 0 R", blob)
-            found.append(self.page_index[int(match[1])] if match else (found[-1] if found else 0))
+            if b"(" in blob and _SUSPICIOUS_PAGE.search(blob):
+                blob = _STRINGS.sub(b"()", blob)
+            pages = [self.page_index[int(page)] for page in set(_PAGE_OF_ELEMENT.findall(blob))]
+            if not pages:
+                raise UnknownShape("a part of the structure is on no page")
+            found.append((min(pages), max(pages)))
             before = child
-        if found != sorted(found):
+        firsts = [first for first, _ in found]
+        if firsts != sorted(firsts):
             raise UnknownShape("the structure is not in the order of the pages")
         return found
 
@@ -147,9 +166,13 @@ class TypstPdf:
         """The structure elements of the pages from ``first`` to before ``end``: all of them, and the topmost."""
         if not self.children:
             return range(0), []
-        low, high = bisect_right(self.child_pages, first - 1), bisect_right(self.child_pages, end - 1)
+        firsts = [page for page, _ in self.child_pages]
+        low, high = bisect_left(firsts, first), bisect_left(firsts, end)
         if low == high:
             return range(0), []
+        # What follows one another without a paragraph is one element, even of several records.
+        if max(last for _, last in self.child_pages[low:high]) >= end:
+            raise UnknownShape("a part of the structure belongs to two ranges of pages")
         begin = self.children[low - 1] + 1 if low else self.first_element
         return range(begin, self.children[high - 1] + 1), self.children[low:high]
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from pfserver.backends.merge.pdf import (
-    HEADER,
     TypstPdf,
     array,
     cross_references,
+    known_shape,
     named,
     number,
     references,
@@ -31,8 +31,9 @@ Table = Mapping[bytes, bytes]
 
 def split(pdf: TypstPdf, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """A file for each range of pages, from the first to before the second, counted from 0. Raises ``UnknownShape``."""
-    splitter = _Splitter(pdf, ranges)
-    return [splitter.part(first, end) for first, end in ranges]
+    with known_shape():
+        splitter = _Splitter(pdf, ranges)
+        return [splitter.part(first, end) for first, end in ranges]
 
 
 @frozen
@@ -121,7 +122,7 @@ class _Splitter:
             shared |= needs[0].intersection(*needs[1:])
         self._new = {pdf.pages_root: 1, **{old: new for new, old in enumerate(sorted(shared), 2)}}
         self._table = {b"%d" % old: b"%d 0 R" % new for old, new in self._new.items()}
-        self._prefix = _Objects(len(HEADER))
+        self._prefix = _Objects(len(pdf.header))
         self._copy(self._prefix, sorted(shared), self._new, self._table)
         self._catalog = renumber(self._catalog, self._table)
         self._tree = renumber(self._tree, self._table)
@@ -226,7 +227,7 @@ class _Splitter:
         for old in (*numbers, *elements, *items, pdf.tree, pdf.document, self._outlines):
             if old in new:
                 table[b"%d" % old] = b"%d 0 R" % new[old]
-        objects = _Objects(len(HEADER), list(self._prefix.pieces), dict(self._prefix.offsets))
+        objects = _Objects(len(pdf.header), list(self._prefix.pieces), dict(self._prefix.offsets))
         self._copy(objects, numbers, new, table)
         if elements:
             self._copy_run(objects, elements, new, table)
@@ -329,7 +330,7 @@ class _Splitter:
             position += len(piece)
         trailer = b"%s/Root %d 0 R/ID[(%s)(%s)]" % (self._trailer, at, identity, identity)
         offsets = [objects.offsets.get(one, 0) for one in range(1, at + 1)]
-        return b"".join([HEADER, *objects.pieces, cross_references(offsets, position, trailer)])
+        return b"".join([pdf.header, *objects.pieces, cross_references(offsets, position, trailer)])
 
 
 def _list(numbers: Iterable[int]) -> bytes:

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
+from OpenSSL.SSL import Error as SSLError
+from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError, TimeoutError
 from twisted.internet.interfaces import IConsumer, IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import CooperativeTask, TaskStopped, cooperate
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
@@ -31,7 +40,18 @@ CONNECT_TIMEOUT, PATIENCE = 15.0, 120.0
 _REFUSALS = {400, 401, 403, 404, 405, 410, 411, 413, 414, 415, 431, 451, 501, 505}
 
 #: What can go wrong with a connection.
-_PROBLEMS = (ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed, OSError)
+_PROBLEMS = (
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+    TimeoutError,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    SSLError,
+    VerificationError,
+    OSError,
+)
 
 
 class Calls:
@@ -218,6 +238,10 @@ def _reason(error: Exception) -> str:
     reasons = getattr(error, "reasons", None)
     if reasons:
         return _reason(reasons[0].value)
+    if isinstance(error, VerificationError):
+        return "the server's certificate is for another name"
+    if isinstance(error, SSLError) and error.args and error.args[0]:
+        return f"no TLS with the server: {error.args[0][-1][-1]}"
     strerror = getattr(error, "strerror", None) or getattr(getattr(error, "osError", None), "strerror", None)
     return f"the server cannot be reached: {strerror or str(error) or type(error).__name__}"
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from OpenSSL.SSL import Error as SSLError
-from twisted.internet.ssl import (
-    Certificate,
-    PrivateCertificate,
-    optionsForClientTLS,
-    platformTrust,
-    trustRootFromCertificates,
-)
+from twisted.internet.ssl import optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from pfserver.errors import ConfigurationError
+from pfserver.host.pem import read_authorities, read_own
 
 
 @implementer(IPolicyForHTTPS)
@@ -29,37 +22,9 @@ class Policy:
     """
 
     def __init__(self, ca: Path | None = None, certificate: Path | None = None, key: Path | None = None) -> None:
-        self._trust: Any = platformTrust() if ca is None else trustRootFromCertificates(_authorities(ca))
-        self._own = None if certificate is None else _own(certificate, key)
+        self._trust: Any = platformTrust() if ca is None else trustRootFromCertificates(read_authorities(ca))
+        self._own = None if certificate is None else read_own(certificate, key)
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
         """See ``IPolicyForHTTPS``."""
         return optionsForClientTLS(hostname.decode("ascii"), trustRoot=self._trust, clientCertificate=self._own)
-
-
-def _authorities(path: Path) -> list[Certificate]:
-    end = b"-----END CERTIFICATE-----"
-    pieces = [piece + end for piece in _read(path).split(end)[:-1]]
-    try:
-        found = [Certificate.loadPEM(piece) for piece in pieces]
-    except (SSLError, ValueError) as error:
-        raise ConfigurationError(f"{path} holds something that is no certificate") from error
-    if not found:
-        raise ConfigurationError(f"{path} holds no certificate")
-    return found
-
-
-def _own(certificate: Path, key: Path | None) -> PrivateCertificate:
-    pem = _read(certificate) + b"\n" + (_read(key) if key is not None else b"")
-    try:
-        own: PrivateCertificate = PrivateCertificate.loadPEM(pem)
-    except (SSLError, ValueError, TypeError) as error:
-        raise ConfigurationError(f"{certificate} and its key cannot be used") from error
-    return own
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error

@@ -9,6 +9,7 @@ from pfserver.errors import NoSuchJob
 from pfserver.frontends.omi.live import Path, number_of, step_in, step_in_numbers
 from pfserver.interfaces import IEngine
 from pfserver.model import Artifact, HeldLock, Job, State
+from pfserver.wire.omi.written import write_reference
 
 _JOB_FIELDS = b"done", b"job", b"message", b"outcome", b"output", b"project", b"state", b"total"
 _LOCK_FIELDS = b"agent", b"client", b"count", b"environment", b"reference", b"session"
@@ -122,7 +123,7 @@ class LockTree:
             b"client": lock.client,
             b"count": b"%d" % lock.count,
             b"environment": lock.environment,
-            b"reference": written(lock),
+            b"reference": write_reference(lock.name, lock.subscripts),
             b"session": b"%d" % lock.session,
         }
         return values.get(path[1])
@@ -140,11 +141,3 @@ class LockTree:
         if number is None or number != int(number) or not 1 <= number <= len(self._locks):
             return None
         return self._locks[int(number) - 1]
-
-
-def written(lock: HeldLock) -> bytes:
-    """The name as M writes it: ``^A(1,"b")``."""
-    subscripts = [
-        one if number_of(one) is not None else b'"' + one.replace(b'"', b'""') + b'"' for one in lock.subscripts
-    ]
-    return b"^" + lock.name + (b"(" + b",".join(subscripts) + b")" if subscripts else b"")

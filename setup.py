@@ -66,7 +66,7 @@ setup(
     packages=[*find_packages(include=["pfserver", "pfserver.*"]), "twisted.plugins"],
     package_data={
         "pfserver": ["py.typed"],
-        "pfserver.projects": ["rules.js"],
+        "pfserver.projects": ["*.js"],
         "pfserver.projects.samples": ["*.pf", "*/*"],
         "pfserver.store.migrations": ["script.py.mako"],
         "twisted.plugins": ["pfserver_plugins.py"],

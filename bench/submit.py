@@ -2,7 +2,7 @@
 
 ``python bench/submit.py [--jobs 5000] [--clients 50] [--repeat 3]``
 
-Ours is one connection a job over the Pageflex socket API, monitor off. Each round measures all three, one after another.
+Ours is one connection a job over the Pageflex socket API, monitor off. Each round measures all three.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench import peers  # noqa: E402
 from tests.support.process import ServerProcess  # noqa: E402
+from tests.support.servers import postgresql  # noqa: E402
 
 PACKET = b"""<?xml version="1.0"?><?pf_command version="1.0"?>
 <pfjob:job_command xmlns:pfjob="http://www.pageflex.com/schemas" name="SubmitJob"><pfjob:job_variables>
@@ -98,7 +99,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pfserver-bench-")))
         server = stack.enter_context(ServerProcess(folder / "pfserver", config=CONFIG))
-        procrastinate = peers.Procrastinate(stack.enter_context(peers.postgresql(folder / "postgresql")), given.clients)
+        procrastinate = peers.Procrastinate(stack.enter_context(postgresql(folder / "postgresql")), given.clients)
         stack.callback(procrastinate.close)
         celery = peers.Celery(stack.enter_context(peers.redis(folder / "redis")), given.clients)
         contestants = [Ours(server, given.clients), celery, procrastinate]

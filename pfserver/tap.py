@@ -29,6 +29,7 @@ from zope.interface import implementer
 from pfserver import __version__
 from pfserver.backends.executors import build_workers
 from pfserver.engine.feed import Feed
+from pfserver.engine.locks import LockTable
 from pfserver.engine.reports import Tools
 from pfserver.engine.retention import RetentionRule
 from pfserver.engine.service import Engine, EngineOptions
@@ -48,6 +49,8 @@ from pfserver.interfaces import (
     IFactories,
     IFrontEnd,
     IFrontEndServices,
+    IGlobals,
+    ILocks,
     IWorkers,
 )
 from pfserver.store.database import Database
@@ -149,6 +152,8 @@ class FrontEndServices:
     factories: IFactories
     projects_root: Path
     build_string: str
+    locks: ILocks
+    globals: IGlobals | None = None
 
 
 class Server(Service):
@@ -256,6 +261,7 @@ class Server(Service):
             factories=Factories(self._database, self._reactor),
             projects_root=configuration.projects,
             build_string=BUILD_STRING,
+            locks=LockTable(),
         )
         for plugin in self._plugins.frontends:
             endpoints = configuration.endpoints.get(plugin.name, [plugin.default_endpoint])

@@ -172,6 +172,7 @@ def _begin_worker() -> None:
     # Templates may name packages that typst would fetch from the internet: a project brings what it needs.
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         os.environ[name] = os.environ[name.lower()] = "http://127.0.0.1:9"
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
 
 
 def _kill(executor: ProcessPoolExecutor) -> None:

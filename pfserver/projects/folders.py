@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class ProjectFolders:
         if zipfile.is_zipfile(path):
             return self._unpacked(path, name)
         place = _place(path)
-        if has_links_out(place.folder):
+        if not place.folder.is_relative_to(self._root.resolve()) or has_links_out(place.folder):
             raise BadProject(f"{name}: the project's folder has too many files, or a link that leads out of it")
         return place
 
@@ -83,9 +83,9 @@ class ProjectFolders:
         identity = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{status.st_ino}".encode()
         folder = self._cache / hashlib.sha256(identity).hexdigest()[:32]
         if not folder.is_dir():
-            draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
+            self._cache.mkdir(parents=True, exist_ok=True)
+            # Two packets may name the same new zip at once: each has a draft of its own, and the first one stays.
+            draft = Path(tempfile.mkdtemp(prefix=".", dir=self._cache))
             try:
                 unpack(path, draft)
                 draft.rename(folder)
@@ -104,7 +104,8 @@ class ProjectFolders:
 
 def _place(file: Path) -> ProjectFolder:
     folder = file.with_suffix("")
-    return ProjectFolder(file, folder if folder != file and folder.is_dir() else file.parent)
+    # All other paths of the project are real ones: the folder may be a link to another one below the root.
+    return ProjectFolder(file, (folder if folder != file and folder.is_dir() else file.parent).resolve())
 
 
 def unpack(path: Path, folder: Path) -> None:

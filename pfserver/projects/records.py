@@ -6,19 +6,18 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
 
+from pfserver.errors import JobFailed
 from pfserver.interfaces import IDataSourcePlugin
+from pfserver.numbers import Number
 from pfserver.projects.rules import to_json
-from pfserver.projects.sources.common import broken
+from pfserver.projects.sources.common import Unreadable, broken
 from pfserver.projects.sources.sql import SqlSource, select
-
-#: Rows that are put into the temporary database at once.
-ROWS = 1000
 
 
 @frozen(kw_only=True)
@@ -86,19 +85,23 @@ def _fill(connection: sqlite3.Connection, records: Iterator[Mapping[str, Any]], 
     first = next(records, None)
     if first is None:
         raise broken(source, "has no record to query")
-    names = list(first)
+    records = map(_readable, chain([first], records))
+    names = list(_readable(first))
     columns = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}"' for name in names)
     marks = ", ".join("?" * len(names))
     try:
         connection.execute(f"CREATE TABLE data ({columns})")
-        batch = [first, *islice(records, ROWS - 1)]
-        while batch:
-            rows = [[_value(record.get(name)) for name in names] for record in batch]
-            connection.executemany(f"INSERT INTO data VALUES ({marks})", rows)
-            batch = list(islice(records, ROWS))
+        rows = ([_value(record.get(name)) for name in names] for record in records)
+        connection.executemany(f"INSERT INTO data VALUES ({marks})", rows)
         connection.commit()
-    except (sqlite3.Error, OverflowError) as error:
+    except (sqlite3.Error, OverflowError, ValueError) as error:
         raise broken(source, f"cannot be queried: {error}") from error
+
+
+def _readable(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(record, Unreadable):
+        raise JobFailed(Number.DATA_SOURCE_BROKEN, record.text)
+    return record
 
 
 def _value(value: Any) -> Any:

@@ -108,31 +108,56 @@ function pfDatePart(part, date, data) {
 
 // ---- how rules are called: one crossing a record, everything as JSON ----
 
+// Kept from before the project's script, which may replace them.
+const pfParse = JSON.parse, pfStringify = JSON.stringify, pfPromise = Promise;
+
+// Texts that are put together by + are in pieces yet, which the caller cannot take.
+const pfJoined = Function.prototype.call.bind(Array.prototype.join);
+
 // What a rule that is stopped from outside leaves behind.
 let pfCurrent = "", pfFailures = [];
 
 // The innermost place in the project's script; the helpers' own lines are beyond pfHelpersBegin.
-function pfPosition(stack, fallback) {
-  for (const [, line, column] of String(stack || "").matchAll(/<input>:(\d+)(?::(\d+))?/g))
-    if (Number(line) < pfHelpersBegin) return [Number(line), Number(column || 1)];
+function pfPosition(error, fallback) {
+  try {
+    for (const [, line, column] of String(error.stack || "").matchAll(/<input>:(\d+)(?::(\d+))?/g))
+      if (Number(line) < pfHelpersBegin) return [Number(line), Number(column || 1)];
+  } catch {
+    // Whatever was thrown, it has no place: null, or an object that throws when it is looked at.
+  }
   return fallback;
 }
 
+function pfReason(error) {
+  try {
+    return error instanceof Error ? `${error.name}: ${error.message}` : `Script threw ${String(error)}`;
+  } catch {
+    return "Script threw an object that has no text";
+  }
+}
+
+function pfKind(value) {
+  if (value === null) return "null";
+  if (value instanceof pfPromise) return "a promise: rules are not async";
+  return typeof value === "number" && !Number.isFinite(value) ? String(value) : typeof value;
+}
+
+// No value is called this: what is not in the list can be given to a template.
+const pfUseless = ["null", "undefined", "function", "symbol", "bigint", "NaN", "Infinity", "-Infinity", "a promise: rules are not async"];
+
 function pfEvaluate(recordText, jobText) {
-  const record = JSON.parse(recordText), job = JSON.parse(jobText);
-  const values = {}, failures = (pfFailures = []);
-  for (const [name, rule] of pfRules) {
+  const record = pfParse(recordText), job = pfParse(jobText), failures = (pfFailures = []);
+  let values = "";
+  for (let index = 0; index < pfRules.length; index++) {
+    const name = pfRules[index][0], rule = pfRules[index][1];
     pfCurrent = name;
     try {
-      const value = rule(record, job);
-      const kind = value === null ? "null" : typeof value === "number" && !Number.isFinite(value) ? String(value) : typeof value;
-      if (["null", "undefined", "function", "symbol", "bigint", "NaN", "Infinity", "-Infinity"].includes(kind))
-        failures.push([name, `Script result was ${kind}`, rule.lineNumber, rule.columnNumber]);
-      else values[name] = value;
+      const value = rule(record, job), kind = pfKind(value);
+      if (pfUseless.includes(kind)) failures[failures.length] = [name, `Script result was ${kind}`, rule.lineNumber, rule.columnNumber];
+      else values += `${values ? "," : ""}${pfStringify(name)}:${pfStringify(value)}`;
     } catch (error) {
-      const text = error instanceof Error ? `${error.name}: ${error.message}` : `Script threw ${String(error)}`;
-      failures.push([name, text, ...pfPosition(error && error.stack, [rule.lineNumber, rule.columnNumber])]);
+      failures[failures.length] = [name, pfReason(error), ...pfPosition(error, [rule.lineNumber, rule.columnNumber])];
     }
   }
-  return JSON.stringify([values, failures]);
+  return pfJoined(["[{", values, "},", pfStringify(failures), "]"], "");
 }

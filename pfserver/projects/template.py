@@ -56,6 +56,14 @@ class TemplateError(Exception):
     """Some record cannot be set; the text names the template's file, line and column."""
 
 
+class BadValue(TemplateError):
+    """A record holds what cannot be given to a template."""
+
+
+#: What Typst says of a label that each record has: alone, each of them is fine.
+_TWICE = "occurs multiple times in the document"
+
+
 @frozen
 class Setting:
     """Records that were set together: one PDF, and the pages on which each begins, from 0, with the end behind."""
@@ -79,9 +87,15 @@ def make_folder(project: Path, template: Path, folder: Path) -> None:
 
 
 class Template:
-    """A template in its folder; keeps a compiler, and with it what it has read. Belongs to one thread."""
+    """A template in its folder; keeps a compiler, and with it what it has read. Belongs to one thread.
 
-    def __init__(self, folder: Path, fonts: Sequence[Path], standard: str, tags: bool) -> None:
+    :param together: whether records may be set together, see :mod:`pfserver.projects.together`.
+    """
+
+    def __init__(
+        self, folder: Path, fonts: Sequence[Path], standard: str, tags: bool, *, together: bool = True
+    ) -> None:
+        self.together = together
         self._folder = folder
         self._standards = [standard] if standard else []
         self._tags = tags or standard in ("a-1a", "a-2a", "a-3a", "ua-1")
@@ -95,6 +109,11 @@ class Template:
         self._nothing = typst.Compiler(
             input=str(folder / NOTHING), root=str(folder), font_paths=typst.Fonts(include_system_fonts=False)
         )
+
+    def check(self, job: Mapping[str, Any]) -> None:
+        """Load the template without a record. Raises ``TemplateError`` for what is wrong with it by itself."""
+        # A standard may ask for what only a record brings, such as a title.
+        self._compile("pdf", [], job, pdf_standards=[], pdf_tags=False)
 
     def set(self, records: Sequence[Mapping[str, Any]], job: Mapping[str, Any]) -> Setting:
         """Set records together. Raises ``TemplateError`` where one of them cannot be."""
@@ -118,10 +137,15 @@ class Template:
     def _compile(
         self, kind: Literal["pdf", "png", "svg"], records: Sequence[Any], job: Mapping[str, Any], **how: Any
     ) -> Any:
-        inputs = {"records": to_json(records), "job": to_json(job)}
+        try:
+            inputs = {"records": to_json(records), "job": to_json(job)}
+        except ValueError as error:
+            raise BadValue(f"a value {error}") from error
         try:
             return self._compiler.compile(format=kind, sys_inputs=inputs, **how)
         except typst.TypstError as error:
+            if _TWICE in error.message:
+                self.together = False
             raise TemplateError(self._readable(error)) from error
         except RuntimeError as error:
             raise TemplateError(str(error).replace(str(self._folder), "")) from error

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import treq
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.web.client import Agent, BrowserLikeRedirectAgent, ResponseFailed
 
 from pfserver.errors import JobFailed
@@ -48,7 +48,7 @@ async def fetch(url: str, folder: Path, reactor: Any, *, limit: int, seconds: fl
         raise broken(url, f"was not fetched within {seconds:g} seconds") from error
     except _TooLarge as error:
         raise broken(url, f"is larger than {limit} bytes") from error
-    except (ConnectError, DNSLookupError, ResponseFailed, ValueError, OSError) as error:
+    except (ConnectError, DNSLookupError, ResponseFailed, ConnectionLost, ValueError) as error:
         raise broken(url, f"cannot be fetched: {type(error).__name__}") from error
 
 

@@ -38,13 +38,20 @@ class Ledger:
         with self._path.open("w", encoding="utf-8") as file:
             file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "records": [')
 
-    def add(self, produced: Produced) -> None:
-        """Write down what became of a chunk, in the order of records."""
+    def add(self, produced: Produced, place: tuple[str, int] | None = None) -> None:
+        """Write down what became of a chunk, in the order of records.
+
+        :param place: the run file that the documents go into, and the pages that it had before.
+        """
         entries: dict[int, dict[str, Any]] = {}
+        run, page = place or ("", 0)
         for document in produced.documents:
             entry: dict[str, Any] = {"record": document.record, "pages": document.pages}
             if document.files:
                 entry["files"] = [name for name, _ in document.files]
+            elif run:
+                entry |= {"files": [run], "page": page + 1}
+                page += document.pages
             entries[document.record] = entry
         for failure in produced.failures:
             entry = entries.setdefault(failure.record, {"record": failure.record, "pages": 0, "failures": []})

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import field, fields, frozen, validators
 from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
@@ -64,6 +65,7 @@ def read_options(table: Mapping[str, Any]) -> MergeOptions:
 class MergeBackend:
     """Produces the jobs of projects."""
 
+    log = Logger()
     name = "merge"
     local = True
 

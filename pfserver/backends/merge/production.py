@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,16 @@ from pfserver.numbers import Number
 from pfserver.projects.project import OUTPUTS, JobTable, Project
 from pfserver.projects.records import Records, RecordSource
 from pfserver.projects.template import make_folder, remove_folder
+from pfserver.projects.together import can_be_set_together
 
 if TYPE_CHECKING:
     from pfserver.backends.merge.plugin import MergeBackend
+
+#: Reports after which the next one waits until they are stored.
+FLUSH = 2000
+
+#: The weight of a chunk's records in characters of text: large ones make short chunks.
+WEIGHT = 2 << 20
 
 #: Chunks for each worker that are read ahead.
 AHEAD = 2
@@ -47,6 +53,7 @@ class Production:
         self._documents = self._pages = self._failures = 0
         self._total: int | None = None
         self._stopped_by_failure = False
+        self._unflushed = 0
         self._work: Work
         self._ledger: Ledger
         self._run: _RunFile | None = None
@@ -55,9 +62,11 @@ class Production:
     async def produce(self) -> Outcome:
         """See ``IBackend.run``."""
         scratch = self._backend.scratch / f"{self._reporter.job.transaction_id}-{uuid.uuid4().hex[:8]}"
-        await deferToThread(scratch.mkdir, parents=True)
         try:
+            await deferToThread(scratch.mkdir, parents=True)
             return await self._produce(scratch)
+        except OSError as error:
+            raise worker.unwritten(error) from error
         finally:
             await deferToThread(remove_folder, scratch)
 
@@ -116,6 +125,9 @@ class Production:
             },
             variables=project.variables,
             document_variables=dict(job.request.document_variables),
+            together=can_be_set_together(
+                project.place.folder, table.template, apart=table.split == "record" and table.output == "pdf"
+            ),
             digits=max(3, len(str(self._total or 0))),
         )
 
@@ -151,28 +163,47 @@ class Production:
         """Have a chunk produced; where its worker dies, try again, then halve it down to the record that kills."""
         try:
             return await self._produced(chunk)
-        except WorkerLost:
-            if len(chunk.records) > 1:
-                return await self._halves(chunk)
+        except WorkerLost as error:
+            self._backend.log.warn(
+                "merge.chunk-lost", first=chunk.first, records=len(chunk.records), reason=str(error), again=True
+            )
+            # What took too long takes as long again.
+            return await self._halves(chunk) if _too_long(error) else await self._again(chunk)
+
+    async def _again(self, chunk: Chunk) -> Produced:
         try:
             return await self._produced(chunk)
         except WorkerLost as error:
-            text = f"Record {chunk.first}: {error}, again and again"
-            number = Number.TIMED_OUT if "longer" in str(error) else Number.RECORD_CRASHED
-            return Produced(failures=[Failure(record=chunk.first, number=number, text=text)])
+            return await self._halves(chunk) if len(chunk.records) > 1 else self._given_up(chunk, error)
 
     async def _halves(self, chunk: Chunk) -> Produced:
-        try:
-            return await self._produced(chunk)
-        except WorkerLost:
-            middle = len(chunk.records) // 2
-        first = await self._chunk(Chunk(first=chunk.first, records=chunk.records[:middle]))
-        second = await self._chunk(Chunk(first=chunk.first + middle, records=chunk.records[middle:]))
+        """Each half by itself, and so on: a worker dies once for each step, and twice for the record itself."""
+        middle = len(chunk.records) // 2
+        halves = [
+            Chunk(first=chunk.first, records=chunk.records[:middle]),
+            Chunk(first=chunk.first + middle, records=chunk.records[middle:]),
+        ]
+        results: list[Produced] = []
+        for half in halves if middle else halves[1:]:
+            try:
+                results.append(await self._produced(half))
+            except WorkerLost as error:
+                if len(half.records) > 1:
+                    results.append(await self._halves(half))
+                elif _too_long(error):
+                    results.append(self._given_up(half, error))
+                else:
+                    results.append(await self._again(half))
         return Produced(
-            documents=[*first.documents, *second.documents],
-            failures=[*first.failures, *second.failures],
-            parts=[*first.parts, *second.parts],
+            documents=[one for result in results for one in result.documents],
+            failures=[one for result in results for one in result.failures],
+            parts=[one for result in results for one in result.parts],
         )
+
+    def _given_up(self, chunk: Chunk, error: WorkerLost) -> Produced:
+        number = Number.TIMED_OUT if _too_long(error) else Number.RECORD_CRASHED
+        text = f"Record {chunk.first}: {error}" + ("" if _too_long(error) else ", again and again")
+        return Produced(failures=[Failure(record=chunk.first, number=number, text=text)])
 
     async def _produced(self, chunk: Chunk) -> Produced:
         produced: Produced = await self._call(worker.produce, self._work, chunk)
@@ -185,10 +216,9 @@ class Production:
         """Count and report what became of a chunk."""
         for failure in produced.failures:
             self._report(failure)
-        await deferToThread(self._ledger.add, produced)
-        if self._work.table.split == "job":
-            await self._to_run(produced)
-        else:
+        place = await self._to_run(produced) if self._work.table.split == "job" else None
+        await deferToThread(self._ledger.add, produced, place)
+        if place is None:
             kind = OUTPUTS[self._work.table.output]
             for document in produced.documents:
                 for name, size in document.files:
@@ -198,7 +228,10 @@ class Production:
         self._pages += sum(document.pages for document in produced.documents)
         self._failures += len({failure.record for failure in produced.failures})
         self._reporter.progress(self._progress())
-        if self._backend.options.listed_failures and len(produced.failures) > 0:
+        self._unflushed += len(produced.documents) + len(produced.failures)
+        if self._unflushed >= FLUSH:
+            # The store is quicker than Typst; but should it not be, reports must not gather without end.
+            self._unflushed = 0
             await self._reporter.flush()
 
     def _report(self, failure: Failure) -> None:
@@ -227,19 +260,21 @@ class Production:
 
     # -- run files (split = "job") --------
 
-    async def _to_run(self, produced: Produced) -> None:
-        """Put a chunk's documents into the run file that is open; a full one is closed.
+    async def _to_run(self, produced: Produced) -> tuple[str, int]:
+        """Put a chunk's documents into the run file that is open, a full one is closed; gives the file and the page.
 
         Chunks end where run files may end, so that a part never belongs to two of them.
         """
         if not produced.documents:
-            return
+            return "", 0
         if self._run is not None and self._run.documents + len(produced.documents) > self._work.table.max_documents:
             await self._close_run()
         if self._run is None:
             self._ledger.run_files += 1
             self._run = _RunFile(f"{self._ledger.run_files:03d}.pdf")
+        place = self._run.name, self._run.pages
         self._run.add(produced)
+        return place
 
     async def _close_run(self) -> None:
         run, self._run = self._run, None
@@ -252,6 +287,10 @@ class Production:
     async def _join(self, run: _RunFile) -> None:
         size = await self._call(worker.join_parts, self._work, run.parts, run.bookmarks, run.name)
         self._reporter.artifact(Artifact(name=run.name, media_type="application/pdf", size=size, pages=run.pages))
+
+
+def _too_long(error: WorkerLost) -> bool:
+    return "longer" in str(error)
 
 
 class _RunFile:
@@ -297,7 +336,11 @@ class _Reader:
         return self._records.count(self._origin)
 
     def next(self) -> Chunk | None:
-        records: Sequence[Mapping[str, Any]] = list(islice(self._source, self._size))
+        records: list[Mapping[str, Any]] = []
+        weight = 0
+        while len(records) < self._size and weight < WEIGHT and (record := next(self._source, None)) is not None:
+            records.append(record)
+            weight += sum(len(value) for value in record.values() if isinstance(value, str | list | dict))
         if not records:
             return None
         chunk = Chunk(first=self._next, records=records)

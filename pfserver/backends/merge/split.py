@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from pfserver.backends.merge.pdf import (
-    HEADER,
+    TREE_ENTRIES,
     TypstPdf,
+    UnknownShape,
     array,
     cross_references,
+    known_shape,
+    label_tree,
     named,
     number,
     references,
@@ -31,8 +34,9 @@ Table = Mapping[bytes, bytes]
 
 def split(pdf: TypstPdf, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """A file for each range of pages, from the first to before the second, counted from 0. Raises ``UnknownShape``."""
-    splitter = _Splitter(pdf, ranges)
-    return [splitter.part(first, end) for first, end in ranges]
+    with known_shape():
+        splitter = _Splitter(pdf, ranges)
+        return [splitter.part(first, end) for first, end in ranges]
 
 
 @frozen
@@ -68,7 +72,6 @@ class _Splitter:
         self._closures: dict[int, frozenset[int]] = {}
         self._metadata = number(pdf.catalog, b"/Metadata", missing=0)
         self._outlines = number(pdf.catalog, b"/Outlines", missing=0)
-        labels = number(pdf.catalog, b"/PageLabels", missing=0)
         self._stop = {0, pdf.pages_root, pdf.tree, pdf.document, pdf.root, self._metadata, self._outlines, *pdf.pages}
         keys = (b"Pages", b"Metadata", b"StructTreeRoot", b"Outlines", b"PageLabels")
         self._catalog = without(pdf.catalog, *keys).removesuffix(b">>")
@@ -80,15 +83,16 @@ class _Splitter:
                 self._targets.setdefault(self._page_of(one), []).append((one, name))
         self._tree = b""
         if pdf.tree:
-            kept = re.search(rb"/RoleMap<<.*?>>|/Namespaces\[.*?\]", pdf.text(pdf.tree), re.DOTALL)
-            self._tree = kept[0] if kept else b""
-        self._labels: dict[int, int] = {}
-        if labels:
-            found = re.findall(rb"(\d+) (\d+) 0 R", array(pdf.text(labels), b"<</Nums"))
-            self._labels = {int(page): int(label) for page, label in found}
+            kept = b"".join(TREE_ENTRIES.findall(pdf.text(pdf.tree)))
+            self._tree = kept
         self._marks: dict[int, list[_Mark]] = {}
+        range_of = {page: first for first, end in ranges for page in range(first, end)}
         for mark in self._top_marks():
             self._marks.setdefault(mark.page, []).append(mark)
+            pages = {self._page_of(number(pdf.text(item), b"/Dest")) for item in mark.below}
+            if {range_of.get(page) for page in pages} - {range_of.get(mark.page)}:
+                # The first heading of a record may be of a lower level than the last one before it.
+                raise UnknownShape("a bookmark of one record lies below that of another")
         self._trailer = re.sub(rb"/Size \d+|/ID\s*\[.*?\]|/Root \d+ 0 R", b"", pdf.trailer, flags=re.DOTALL)
         self._xmp = self._read_xmp()
         self._share(ranges)
@@ -121,7 +125,7 @@ class _Splitter:
             shared |= needs[0].intersection(*needs[1:])
         self._new = {pdf.pages_root: 1, **{old: new for new, old in enumerate(sorted(shared), 2)}}
         self._table = {b"%d" % old: b"%d 0 R" % new for old, new in self._new.items()}
-        self._prefix = _Objects(len(HEADER))
+        self._prefix = _Objects(len(pdf.header))
         self._copy(self._prefix, sorted(shared), self._new, self._table)
         self._catalog = renumber(self._catalog, self._table)
         self._tree = renumber(self._tree, self._table)
@@ -210,7 +214,6 @@ class _Splitter:
         targets = {one: name for page in range(first, end) for one, name in self._targets.get(page, ())}
         own = set(self._closure(pages)).union(targets)
         own.update(number(pdf.text(item), b"/Dest") for item in items)
-        own.update(self._labels[page] for page in range(first, end) if page in self._labels)
         keys = self._parent_keys(pages) if elements else {}
         own.update(value for value in keys.values() if value not in elements)
         numbers = sorted(own.difference(self._new))
@@ -226,7 +229,7 @@ class _Splitter:
         for old in (*numbers, *elements, *items, pdf.tree, pdf.document, self._outlines):
             if old in new:
                 table[b"%d" % old] = b"%d 0 R" % new[old]
-        objects = _Objects(len(HEADER), list(self._prefix.pieces), dict(self._prefix.offsets))
+        objects = _Objects(len(pdf.header), list(self._prefix.pieces), dict(self._prefix.offsets))
         self._copy(objects, numbers, new, table)
         if elements:
             self._copy_run(objects, elements, new, table)
@@ -310,13 +313,7 @@ class _Splitter:
             catalog += b"/StructTreeRoot %d 0 R" % new[pdf.tree]
         if self._outlines in new:
             catalog += b"/Outlines %d 0 R" % new[self._outlines]
-        labels = [(page - first, self._labels[page]) for page in range(first, end) if page in self._labels]
-        if labels:
-            begin = b"" if labels[0][0] == 0 else b"0<<>>"
-            catalog += b"/PageLabels<</Nums[%s%s]>>" % (
-                begin,
-                b" ".join(b"%d %d 0 R" % (page, new[label]) for page, label in labels),
-            )
+        catalog += label_tree(pdf.labels[first:end])
         if targets:
             entries = sorted((name, new[one]) for one, name in targets.items())
             catalog += b"/Names<</Dests<</Names[%s]>>>>" % b"".join(b"%s%d 0 R" % entry for entry in entries)
@@ -329,7 +326,7 @@ class _Splitter:
             position += len(piece)
         trailer = b"%s/Root %d 0 R/ID[(%s)(%s)]" % (self._trailer, at, identity, identity)
         offsets = [objects.offsets.get(one, 0) for one in range(1, at + 1)]
-        return b"".join([HEADER, *objects.pieces, cross_references(offsets, position, trailer)])
+        return b"".join([pdf.header, *objects.pieces, cross_references(offsets, position, trailer)])
 
 
 def _list(numbers: Iterable[int]) -> bytes:

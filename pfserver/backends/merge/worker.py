@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import lt
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,13 +15,14 @@ import pikepdf
 from attrs import field, frozen
 
 from pfserver.backends.merge.join import Bookmark, join
-from pfserver.backends.merge.pdf import TypstPdf, UnknownShape
+from pfserver.backends.merge.pdf import TypstPdf, UnknownShape, known_shape
 from pfserver.backends.merge.split import split
 from pfserver.errors import JobFailed, OutputUnavailable
 from pfserver.numbers import Number
 from pfserver.projects.project import JobTable, Rules
 from pfserver.projects.rules import RuleSet
-from pfserver.projects.template import Setting, Template, TemplateError
+from pfserver.projects.sources.common import Unreadable
+from pfserver.projects.template import BadValue, Setting, Template, TemplateError
 
 #: Jobs whose templates and rules a worker keeps loaded.
 KEPT = 4
@@ -43,6 +46,8 @@ class Work:
     """The project's variables: a record's columns win over them."""
     document_variables: Mapping[str, str]
     """The packet's: they win over everything."""
+    together: bool = True
+    """Whether records can be set together."""
     digits: int = 3
     """How many digits the numbers of files have at least."""
 
@@ -96,8 +101,15 @@ def produce(work: Work, chunk: Chunk) -> Produced:
     ready: list[tuple[int, Mapping[str, Any]]] = []
     for number, record in enumerate(chunk.records, chunk.first):
         values = {**work.variables, **record, **work.document_variables}
+        if isinstance(record, Unreadable):
+            failures.append(_bad_data(number, record.text))
+            continue
         if rules is not None:
-            results, failed = rules.evaluate(values, work.job)
+            try:
+                results, failed = rules.evaluate(values, work.job)
+            except ValueError as error:
+                failures.append(_bad_data(number, f"a value {error}"))
+                continue
             if failed:
                 failures += [Failure(record=number, number=Number.RULE_FAILED, text=one.text) for one in failed]
                 continue
@@ -128,22 +140,31 @@ def join_parts(work: Work, parts: Sequence[str], bookmarks: Sequence[Bookmark], 
         return target.stat().st_size
 
 
-_cache: OrderedDict[str, tuple[RuleSet | None, Template]] = OrderedDict()
+class _Cache(threading.local):
+    """What a worker has loaded; a thread's own, as neither QuickJS nor the compiler may be shared."""
+
+    def __init__(self) -> None:
+        self.loaded: OrderedDict[str, tuple[RuleSet | None, Template]] = OrderedDict()
+
+
+_cache = _Cache()
 
 
 def _loaded(work: Work) -> tuple[RuleSet | None, Template]:
-    found = _cache.pop(work.token, None)
+    cache = _cache.loaded
+    found = cache.pop(work.token, None)
     if found is None:
         rules = RuleSet(work.rules) if work.rules is not None else None
-        template = Template(work.folder, work.fonts, work.table.pdf_standard, work.table.tags)
+        table = work.table
+        template = Template(work.folder, work.fonts, table.pdf_standard, table.tags, together=work.together)
         try:
-            template.set([], work.job)
+            template.check(work.job)
         except TemplateError as error:
             raise JobFailed(Number.TEMPLATE_BROKEN, str(error)) from error
         found = rules, template
-        while len(_cache) >= KEPT:
-            _cache.popitem(last=False)
-    _cache[work.token] = found
+        while len(cache) >= KEPT:
+            cache.popitem(last=False)
+    cache[work.token] = found
     return found
 
 
@@ -153,26 +174,41 @@ Records = Sequence[tuple[int, Mapping[str, Any]]]
 def _set(
     work: Work, template: Template, records: Records, failures: list[Failure]
 ) -> Iterator[tuple[Records, Setting]]:
-    """Set records together; where one cannot be, halve until it stands alone and is a failure."""
+    """Set records together where that may be; where they cannot be, halve until a failure stands alone."""
+    if len(records) > 1 and not template.together:
+        for record in records:
+            yield from _set(work, template, [record], failures)
+        return
     if not records:
         return
     try:
         setting = template.set([values for _, values in records], work.job)
     except TemplateError as error:
         if len(records) == 1:
-            text = f"Record {records[0][0]}: {error}"
-            failures.append(Failure(record=records[0][0], number=_template_number(str(error)), text=text))
+            failures.append(_failure(records[0][0], error))
             return
-        middle = len(records) // 2
-        yield from _set(work, template, records[:middle], failures)
-        yield from _set(work, template, records[middle:], failures)
     else:
-        yield records, setting
+        # Alone, even a record of nothing has its page.
+        if len(records) == 1 or all(map(lt, setting.starts, setting.starts[1:])):
+            yield records, setting
+            return
+    middle = len(records) // 2
+    yield from _set(work, template, records[:middle], failures)
+    yield from _set(work, template, records[middle:], failures)
 
 
-def _template_number(text: str) -> int:
-    """A missing column is the record's fault, everything else the template's."""
-    return Number.RECORD_DATA if "dictionary does not contain key" in text else Number.RECORD_TEMPLATE
+def _failure(record: int, error: TemplateError) -> Failure:
+    """What a template says of a record. Raises ``JobFailed`` for what can be no record's fault."""
+    text = str(error)
+    if "unknown variable: " in text:
+        raise JobFailed(Number.TEMPLATE_BROKEN, text) from error
+    if isinstance(error, BadValue) or "dictionary does not contain key" in text:
+        return _bad_data(record, text)
+    return Failure(record=record, number=Number.RECORD_TEMPLATE, text=f"Record {record}: {text}")
+
+
+def _bad_data(record: int, text: str) -> Failure:
+    return Failure(record=record, number=Number.RECORD_DATA, text=f"Record {record}: {text}")
 
 
 def _write(work: Work, template: Template, records: Records, setting: Setting) -> tuple[list[Document], list[str]]:
@@ -197,10 +233,12 @@ def _split(work: Work, template: Template, records: Records, setting: Setting) -
     if not work.table.pdf_standard:
         # Whoever asks for a standard gets files that Typst itself made and checked.
         try:
-            yield from split(TypstPdf(setting.pdf), [setting.pages(index) for index in range(len(records))])
+            with known_shape():
+                yield from split(TypstPdf(setting.pdf), [setting.pages(index) for index in range(len(records))])
             return
         except UnknownShape:
-            pass
+            # Which is a matter of the template: the records to come are not worth a try.
+            template.together = False
     for _, values in records:
         yield template.set([values], work.job).pdf
 
@@ -239,12 +277,16 @@ def _join_any(paths: Sequence[Path], bookmarks: Sequence[Bookmark], target: Path
         joined.save(target)
 
 
+def unwritten(error: OSError) -> Exception:
+    """A full or broken disk is no fault of the job: it is tried again. Any other error stays what it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG):
+        return OutputUnavailable(f"the output could not be written: {error.strerror}")
+    return error
+
+
 @contextmanager
 def _writing() -> Iterator[None]:
-    """A full or broken disk is no fault of the job: it is tried again."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
-            raise OutputUnavailable(f"the output could not be written: {error.strerror}") from None
-        raise
+        raise unwritten(error) from None

@@ -10,6 +10,22 @@ from typing import IO, Any
 from pfserver.errors import JobFailed
 from pfserver.numbers import Number
 
+#: The most characters (or bytes) of one record: a longer one is a file with a lost quote or line end.
+RECORD = 4 << 20
+
+
+class Unreadable(dict[str, Any]):
+    """Yielded in the place of a record that cannot be read where those behind it can: a failure of that record."""
+
+    text = ""
+
+
+def unreadable(source: str, text: str, line: int) -> Unreadable:
+    """A record's place is taken by what is wrong with it."""
+    record = Unreadable()
+    record.text = f"{shown(source)}, line {line}: {text}"
+    return record
+
 
 def broken(source: str, text: str, line: int | None = None, column: int | None = None) -> JobFailed:
     """The job fails: its data source cannot be read. Names the file, never its folder, and no password of a URL."""

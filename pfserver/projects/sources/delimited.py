@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from pfserver.interfaces import IDataSourcePlugin
-from pfserver.projects.sources.common import broken, check_options, opened
+from pfserver.projects.sources.common import RECORD, broken, check_options, opened, unreadable
 
 #: The longest field in characters; a longer one is a file with a lost quote.
 FIELD = 1 << 20
@@ -50,31 +51,71 @@ class DelimitedSource:
         return None if quoted else max(0, lines + (last != b"\n") - 1)
 
     def _records(self, source: str, file: Any, delimiter: str) -> Iterator[Mapping[str, Any]]:
+        lines = _Lines(source, file)
+        reader = None
         try:
-            first = file.readline()
-            if not delimiter:
-                delimiter = self._delimiter(source, first)
-            names = next(csv.reader([first], delimiter=delimiter), [])
-            self._check_names(source, names)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            first = next(lines, "")
+            reader = csv.reader(chain([first], lines), delimiter=delimiter or _delimiter(source, first), strict=True)
+            names = next(reader, [])
+            _check_names(source, names)
             for row in reader:
+                lines.taken = 0
                 if len(row) == len(names):
                     yield dict(zip(names, row, strict=True))
                 elif row:
                     text = f"has {len(row)} fields where the first line names {len(names)}"
-                    raise broken(source, text, reader.line_num + 1)
+                    yield unreadable(source, text, reader.line_num)
         except UnicodeError as error:
-            raise broken(source, "its bytes do not fit its encoding; name it with encoding = in [data]") from error
+            text = "its bytes do not fit its encoding; name it with encoding = in [data]"
+            raise broken(source, text, *_undecodable(source, file.encoding)) from error
         except (csv.Error, TypeError) as error:
-            raise broken(source, str(error)) from error
+            raise broken(source, str(error), reader.line_num if reader is not None else None) from error
 
-    def _delimiter(self, source: str, first: str) -> str:
-        if not source.lower().endswith(".csv"):
-            return "\t"
-        return max(",;\t", key=first.count) if any(mark in first for mark in ",;\t") else ","
 
-    def _check_names(self, source: str, names: list[str]) -> None:
-        if not names or not all(name.strip() for name in names):
-            raise broken(source, "the first line does not name every column", 1)
-        if len(set(names)) < len(names):
-            raise broken(source, "two columns have the same name", 1)
+class _Lines:
+    """The lines of a file; those of one record are no longer than ``RECORD`` together."""
+
+    def __init__(self, source: str, file: Any) -> None:
+        self._source = source
+        self._file = file
+        self._number = 0
+        self.taken = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line: str = self._file.readline(RECORD)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        self.taken += len(line)
+        if self.taken >= RECORD:
+            raise broken(self._source, f"the record is longer than {RECORD} characters", self._number)
+        return line
+
+
+def _delimiter(source: str, first: str) -> str:
+    if not source.lower().endswith(".csv"):
+        return "\t"
+    return max(",;\t", key=first.count) if any(mark in first for mark in ",;\t") else ","
+
+
+def _check_names(source: str, names: list[str]) -> None:
+    if not names or not all(name.strip() for name in names):
+        raise broken(source, "the first line does not name every column", 1)
+    if len(set(names)) < len(names):
+        raise broken(source, "two columns have the same name", 1)
+
+
+def _undecodable(source: str, encoding: str) -> tuple[int, int] | tuple[()]:
+    """Line and column of the first bytes that do not fit; nothing where lines cannot be told from bytes."""
+    if len("\n".encode(encoding)) != 1:
+        return ()
+    with Path(source).open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(RECORD), b""), 1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError as error:
+                return number, len(line[: error.start].decode(encoding)) + 1
+    return ()

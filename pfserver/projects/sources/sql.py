@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,11 +15,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from pfserver.errors import OutsideRoot
 from pfserver.interfaces import IDataSourcePlugin
-from pfserver.projects.sources.common import broken, check_options
+from pfserver.projects.paths import inside
+from pfserver.projects.sources.common import RECORD, broken, check_options
 
 #: Rows that are fetched from a database at once.
-ROWS = 500
+ROWS = 50
+
+#: Seconds that a database may take for the next rows.
+SECONDS = 300.0
+
+#: SQLite asks after so many steps of its machine whether to go on.
+_STEPS = 100_000
+
+#: By dialect, what keeps a query from writing, and from never ending.
+_BEFORE = {
+    "postgresql": ("SET TRANSACTION READ ONLY", "SET LOCAL statement_timeout = {milliseconds}"),
+    "mysql": ("SET TRANSACTION READ ONLY", "SET SESSION max_execution_time = {milliseconds}"),
+    "mariadb": ("SET TRANSACTION READ ONLY",),
+}
 
 _FILES = (".sqlite", ".sqlite3", ".db")
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -51,7 +67,7 @@ class SqlSource:
             with self._server(source, query) as records:
                 yield records
         else:
-            path = source if "://" not in source else str(root / (sa.make_url(source).database or ""))
+            path = source if "://" not in source else self._file(source, root)
             with read_only(path, source) as connection:
                 yield select(connection, query, source)
 
@@ -62,6 +78,13 @@ class SqlSource:
         query = self._query(source, options).strip().rstrip(";")
         with read_only(source, source) as connection:
             return int(next(iter(select(connection, f"SELECT count(*) AS n FROM ({query})", source)))["n"])
+
+    def _file(self, source: str, root: Path) -> str:
+        """The file of a SQLite URL; it lies inside the project as every other file does."""
+        try:
+            return str(inside(root, sa.make_url(source).database or ""))
+        except (OutsideRoot, SQLAlchemyError) as error:
+            raise broken(source, "does not name a file inside the project") from error
 
     def _query(self, source: str, options: Mapping[str, Any]) -> str:
         query, table = options.get("query"), options.get("table")
@@ -81,9 +104,11 @@ class SqlSource:
             raise broken(source, f"cannot be used: {_reason(error)}") from error
         try:
             with engine.connect() as connection:
-                if engine.dialect.name in ("postgresql", "mysql", "mariadb"):
-                    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-                result = connection.execution_options(stream_results=True, max_row_buffer=ROWS).execute(sa.text(query))
+                for command in _BEFORE.get(engine.dialect.name, ()):
+                    connection.exec_driver_sql(command.format(milliseconds=int(SECONDS * 1000)))
+                # As it stands: a colon or a percent sign in it is not for SQLAlchemy or the driver.
+                how = {"stream_results": True, "max_row_buffer": ROWS, "no_parameters": True}
+                result = connection.execution_options(**how).exec_driver_sql(query)
                 yield self._rows(result, source)
                 # Whatever a query did in spite of all is not kept.
                 connection.rollback()
@@ -117,18 +142,39 @@ def read_only(path: str, source: str) -> Iterator[sqlite3.Connection]:
 def select(connection: sqlite3.Connection, query: str, source: str) -> Iterator[Mapping[str, Any]]:
     """The rows of a query that may only read, as mappings."""
 
-    def authorize(action: int, *_: object) -> int:
-        return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
-
-    connection.set_authorizer(authorize)
+    limit = _Limit()
+    connection.set_authorizer(_authorize)
+    connection.set_progress_handler(limit.passed, _STEPS)
+    # No value, and so no row, that memory does not hold with ease.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, RECORD)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     try:
         cursor = connection.execute(query)
         names = [column[0] for column in cursor.description or ()]
         while rows := cursor.fetchmany(ROWS):
             for row in rows:
                 yield dict(zip(names, row, strict=True))
+            limit.begin()
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise broken(source, f"the query cannot be run: {error}") from error
+        text = f"takes longer than {SECONDS:g} seconds" if limit.passed() else f"cannot be run: {error}"
+        raise broken(source, f"the query {text}") from error
+
+
+class _Limit:
+    """The time for the next rows."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self._end = monotonic() + SECONDS
+
+    def passed(self) -> bool:
+        return monotonic() > self._end
+
+
+def _authorize(action: int, *_: object) -> int:
+    return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
 
 
 def _reason(error: Exception) -> str:

@@ -156,6 +156,7 @@ class Reader:
             "PATH": os.pathsep.join([str(self._tools), str(BIN), os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT),
             "HOME": str(self._folder),
+            "TMPDIR": str(self._tools),
             "LC_ALL": "C.UTF-8",
             "TERM": "dumb",
             "COLUMNS": "100",

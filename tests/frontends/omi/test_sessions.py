@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pfserver.errors import ConfigurationError, NotAllowed
 from pfserver.frontends.omi.agents import Doorkeeper, read_agents
-from pfserver.frontends.omi.plugin import read_options
+from pfserver.frontends.omi.plugin import OMIOptions
+from pfserver.options import read_table
 from pfserver.wire.omi import (
     Connect,
     Connected,
@@ -367,7 +368,7 @@ class DoorkeeperTests(SynchronousTestCase):
             {"idle_timeout": -1},
         ):
             with self.assertRaises(ConfigurationError):
-                read_options(table)
+                read_table(OMIOptions, table, "frontends.omi")
         for agents in ({"a": 1}, {"a": {}}, {"a": {"password": "x", "environments": {"*": ["fly"]}}}):
             with self.assertRaises(ConfigurationError):
                 read_agents(agents)

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 from weakref import WeakSet
 
-from attrs import field, fields, frozen, validators
+from attrs import field, frozen, validators
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from pfserver.errors import ConfigurationError, ServerBusy
+from pfserver.errors import ServerBusy
 from pfserver.frontends.omi.agents import Doorkeeper, read_agents
 from pfserver.frontends.omi.jobs import JobRequests
 from pfserver.frontends.omi.keys import Keys
@@ -26,6 +26,7 @@ from pfserver.frontends.omi.routines import RoutineTable, read_routines
 from pfserver.frontends.omi.session import Rooms, Session
 from pfserver.frontends.omi.trees import JobTree
 from pfserver.interfaces import IEngine, IFrontEnd, IFrontEndPlugin, IFrontEndServices
+from pfserver.options import read_table
 from pfserver.wire.omi import Connect, Operation
 
 #: Seconds between looks at who is idle, and that replies get to be read when the server stops.
@@ -92,18 +93,6 @@ class OMIOptions:
             reference=self.reference_bytes,
             message=self.message_bytes,
         )
-
-
-def read_options(table: Mapping[str, Any]) -> OMIOptions:
-    """The options of a configuration table. Raises ``ConfigurationError``."""
-    names = [attribute.name for attribute in fields(OMIOptions)]
-    for key in table:
-        if key not in names:
-            raise ConfigurationError(f"unknown key {key!r} in [frontends.omi]; the keys are: {', '.join(names)}")
-    try:
-        return OMIOptions(**table)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"[frontends.omi]: {error.args[0]}") from error
 
 
 class OMIFactory(ServerFactory):
@@ -216,7 +205,7 @@ class OMIFrontEndPlugin:
 
     def build(self, services: IFrontEndServices, options: Mapping[str, Any]) -> OMIFrontEnd:
         """See ``IFrontEndPlugin``."""
-        configured = read_options(options)
+        configured = read_table(OMIOptions, options, "frontends.omi")
         keys = Keys(services.globals, frozenset(name.encode() for name in configured.environments))
         rooms = Rooms(
             globals=services.globals,

@@ -22,7 +22,7 @@ from tests.support.process import BIN, PATIENCE, ROOT
 LONG = 3 * PATIENCE
 
 #: Commands that keep running: the reader has another terminal for them.
-_KEEPS_RUNNING = re.compile(r"(?:\S*/)?(twistd|make run|pfserver factory)\b")
+_KEEPS_RUNNING = re.compile(r"(?:env \S+ )?(?:\S*/)?(twistd|make run|pfserver factory)\b")
 
 #: The ports that pages name; each is replaced by a free one, the same within a page.
 _PORT = re.compile(r"(?<![\d.])(?:80(?:08|09|10)|81\d\d|8443)(?![\d.])")

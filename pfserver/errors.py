@@ -54,6 +54,10 @@ class NoSuchQueue(PFServerError):
     """There is no queue of that name."""
 
 
+class ReferenceTooLong(PFServerError):
+    """The name and the subscripts of a node of a global are longer than can be kept."""
+
+
 # -- what a follower or an operator can get wrong --------
 
 

@@ -63,7 +63,7 @@ class Outcome(IntEnum):
 
     @property
     def status(self) -> str:
-        """The word that clients search for after ``Job Status = `` (Pageflex: monitor)."""
+        """The word that clients search for after ``Job Status =`` (Pageflex: monitor)."""
         return {20: "SUCCESS", 21: "PARTIAL", 22: "FAILED", 23: "CANCELLED"}[self.value]
 
 
@@ -177,3 +177,20 @@ class Lease:
     job_id: int
     holder: str
     expires_at: float
+
+
+@frozen
+class HeldLock:
+    """A lock on a name of M, held by one client of one session (OMI: locks)."""
+
+    environment: bytes
+    name: bytes
+    """The global's name without its caret."""
+    subscripts: tuple[bytes, ...]
+    session: int
+    client: bytes
+    """The client's $Job."""
+    agent: str
+    """Whom the session belongs to; empty for anonymous."""
+    count: int
+    """How often it was locked and not unlocked yet."""

@@ -55,6 +55,7 @@ STANDARDS = ("a-1b", "a-2b", "a-3b")
 #: Pixels an inch: 600 of an A4 page are 35 megapixels, about what pdftoppm does in a second.
 RESOLUTIONS = range(10, 601)
 
+_RESOLUTION = re.compile(r"[0-9]{1,6}")
 _PAGES = re.compile(r"([1-9][0-9]{0,5})(?:(-)([1-9][0-9]{0,5})?)?")
 
 
@@ -133,6 +134,6 @@ def _pages(text: str) -> tuple[int, int]:
 def _resolution(text: str) -> int:
     if not text.strip():
         return 96
-    if not text.strip().isdecimal() or int(text) not in RESOLUTIONS:
+    if _RESOLUTION.fullmatch(text.strip()) is None or int(text) not in RESOLUTIONS:
         raise BadVariable(f"{RESOLUTION} is {text[:40]!r}, not a number from {RESOLUTIONS[0]} to {RESOLUTIONS[-1]}")
     return int(text)

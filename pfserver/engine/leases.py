@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pfserver.engine import texts
-from pfserver.engine.reports import Tools
+from pfserver.engine.reports import Tools, end_without_work
 from pfserver.errors import LeaseLost, StoreUnavailable, WrongState
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 from pfserver.numbers import Number
@@ -121,8 +121,7 @@ class Leases:
             job = await self._tools.store.requeue(job.id, node=job.node, messages=told)
             self._wake(job.request.queue)
         else:
-            told += texts.closing(job, outcome, texts.counts(job))
-            job = await self._tools.store.finish(job.id, outcome, node=job.node, messages=told)
+            return await end_without_work(self._tools, job, outcome, told)
         self._tools.feed.told(job, told)
         return job
 

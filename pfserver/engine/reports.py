@@ -44,13 +44,27 @@ class Tools:
     node: str
 
 
+async def end_without_work(tools: Tools, job: Job, outcome: Outcome, told: Sequence[tuple[int, str]]) -> Job:
+    """Store the outcome of a job that nobody works on any more; a failed one leaves no output."""
+    progress = texts.counts(job)
+    if outcome is Outcome.FAILED:
+        # Whoever worked on it may have died between the publication of the output and its record.
+        await tools.in_thread(tools.outputs.remove, job)
+        progress = evolve(progress, documents=0, pages=0)
+    last = [*told, *texts.closing(job, outcome, progress)]
+    artifacts = () if outcome is Outcome.FAILED else None
+    job = await tools.store.finish(
+        job.id, outcome, node=job.node, messages=last, progress=progress, artifacts=artifacts
+    )
+    tools.feed.told(job, last)
+    return job
+
+
 class Reports:
     """Reports of one job on their way to the store; steps are made one after another.
 
     :param notice: called with the job each time it was stored.
     """
-
-    """What a backend has reported and is not stored yet; stored in groups, one after another."""
 
     log = Logger()
 

@@ -126,8 +126,7 @@ class Run:
             self.message(Number.BACKEND_BROKEN, "The backend failed on this job; the server's log has the details.")
             outcome = Outcome.FAILED
         if outcome is Outcome.FAILED:
-            self._reports.nothing_produced()
-            await self._discard()
+            await self._leave_nothing()
         elif self._folder is not None:
             await self._tools.in_thread(self._tools.outputs.publish, self.job)
         return outcome
@@ -180,7 +179,7 @@ class Run:
         if self.job.attempts < self.job.request.max_attempts:
             return await self._give_back(texts.retry(reason), refund=False)
         self._reports.message(*texts.attempts_spent(self.job, reason))
-        await self._discard()
+        await self._until_written(self._leave_nothing)
         await self._finish(Outcome.FAILED)
         return False
 
@@ -196,6 +195,13 @@ class Run:
             self.log.warn("job.not-given-back", transaction=self.job.transaction_id)
             return False
         return True
+
+    async def _leave_nothing(self) -> None:
+        """A failed job has no output, not even that of an attempt before."""
+        self._reports.nothing_produced()
+        if self.job.attempts > 1:
+            await self._tools.in_thread(self._tools.outputs.remove, self.job)
+        await self._discard()
 
     async def _discard(self) -> None:
         if self._folder is not None:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from pfserver.engine import texts
 from pfserver.engine.dispatcher import Dispatcher
 from pfserver.engine.leases import Leases
-from pfserver.engine.reports import Tools
+from pfserver.engine.reports import Tools, end_without_work
 from pfserver.engine.retention import Retention, RetentionRule
 from pfserver.errors import NoSuchQueue, NotSupported, ServerStopping
 from pfserver.interfaces import IBackend, IEngine, IFollower, IWorkers
@@ -135,8 +135,7 @@ class Engine:
         if outcome is None:
             await self._store.requeue(job.id, node=job.node, messages=[texts.retry(reason)])
         else:
-            told += texts.closing(job, outcome, texts.counts(job))
-            await self._store.finish(job.id, outcome, node=job.node, messages=told)
+            await end_without_work(self._tools, job, outcome, told)
         self.log.info("job.taken-up", transaction=job.transaction_id, outcome=outcome.status if outcome else "")
 
     # -- submitters --------

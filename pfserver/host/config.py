@@ -37,13 +37,16 @@ class Configuration:
     endpoints: Mapping[str, Sequence[str]] = field(factory=dict)
     """By front end, the Twisted endpoint strings it listens on; missing for its default, empty for off."""
     queues: Mapping[str, int] = field(factory=lambda: {"default": 8})
-    """By queue, the number of its jobs that run at once."""
+    """By queue, the number of its jobs that run at once; 0 holds them until the number is changed."""
     retention_age: float | None = None
     """Seconds that done jobs are kept."""
     retention_count: int | None = None
     """How many done jobs are kept."""
     output_roots: Sequence[Path] = ()
     """Folders that a submitter may name as final output folder, besides ``output`` in the state folder."""
+    globals_durability: str = "message"
+    """``message``: M globals are on disk before an update is answered; ``interval``: within so many seconds."""
+    globals_interval: float = 1.0
     backends: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     frontends: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
@@ -121,6 +124,12 @@ def _log_format(key: str, value: Any) -> dict[str, Any]:
     return {key: value}
 
 
+def _durability(key: str, value: Any) -> dict[str, Any]:
+    if value not in ("message", "interval"):
+        raise ConfigurationError(f'{key} must be "message" or "interval"')
+    return {key: value}
+
+
 def _seconds(key: str, value: Any) -> dict[str, Any]:
     return {key: _number(key, value, minimum=0)}
 
@@ -140,7 +149,7 @@ def _count(key: str, value: Any, *, minimum: int) -> int:
 def _queues(key: str, value: Any) -> dict[str, Any]:
     queues = {"default": 8}
     for name, slots in _table(key, value).items():
-        queues[name] = _count(f"{key}.{name}", slots, minimum=1)
+        queues[name] = _count(f"{key}.{name}", slots, minimum=0)
     return {key: queues}
 
 
@@ -183,6 +192,8 @@ _READERS: Mapping[str, Reader] = {
     "queues": _queues,
     "retention": _retention,
     "output_roots": _output_roots,
+    "globals_durability": _durability,
+    "globals_interval": _seconds,
     "backends": _tables,
     "frontends": _tables,
 }

@@ -94,6 +94,8 @@ def _time(event: LogEvent) -> str:
 
 def _one_event(text: str) -> str:
     """No peer can forge a line of its own in the log."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == " " else f"\\x{ord(c):02x}" for c in text)
 
 

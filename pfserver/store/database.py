@@ -53,6 +53,9 @@ class Database:
     def __init__(self, url: str, reactor: Any) -> None:
         self._reactor = reactor
         self._url = sa.make_url(url)
+        if self._url.drivername == "postgresql":
+            # The driver that pfserver[postgres] brings, whichever this SQLAlchemy would take.
+            self._url = self._url.set(drivername="postgresql+psycopg")
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._readers = ThreadPool(1, READERS, name="pfserver-store-reader")

@@ -6,6 +6,7 @@ Runs in the writer's transaction. The conditions on ``state`` are literals so th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -87,17 +88,19 @@ def add_jobs(connection: sa.Connection, arrivals: Sequence[Arrival]) -> list[lis
     return added
 
 
-_NEXT = (
-    sa.select(JOBS.c.id)
-    .where(
-        IS_QUEUED,
-        JOBS.c.queue == sa.bindparam("queue"),
-        JOBS.c.backend.in_(sa.bindparam("backends", expanding=True)),
+@cache
+def _next_of(backends: int) -> sa.Select[Any]:
+    """The next jobs of so many backends: a list that expands at each call would cost more than the query itself."""
+    names: list[Any] = [sa.bindparam(f"backend_{n}") for n in range(backends)]
+    return (
+        sa.select(JOBS.c.id)
+        .where(IS_QUEUED, JOBS.c.queue == sa.bindparam("queue"), JOBS.c.backend.in_(names))
+        .order_by(*ORDER)
+        .limit(sa.bindparam("most"))
+        .with_for_update(skip_locked=True)
     )
-    .order_by(*ORDER)
-    .limit(sa.bindparam("most"))
-    .with_for_update(skip_locked=True)
-)
+
+
 _TAKE = Bulk(
     sa.update(JOBS)
     .where(JOBS.c.id == sa.bindparam("job_id"))
@@ -118,8 +121,9 @@ def claim_jobs(connection: sa.Connection, claims: Sequence[Claim]) -> list[list[
 
 
 def _claim(connection: sa.Connection, claim: Claim) -> list[Job]:
-    wanted = {"queue": claim.queue, "backends": list(claim.backends), "most": claim.limit}
-    ids = list(connection.scalars(_NEXT, wanted))
+    wanted: dict[str, Any] = {f"backend_{n}": name for n, name in enumerate(claim.backends)}
+    wanted |= {"queue": claim.queue, "most": claim.limit}
+    ids = list(connection.scalars(_next_of(len(claim.backends)), wanted))
     if not ids:
         return []
     found = read_jobs(connection, set(ids))

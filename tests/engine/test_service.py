@@ -280,9 +280,13 @@ class StartTests(EngineCase):
         )
         await self.store.claim("night", ["scripted"], 3, node="node-1")
         await self.store.cancel(cancelling.id, lambda job: ())
+        # Killed between the publication of the output and its record.
+        self.outputs.begin(spent)
+        self.outputs.publish(spent)
         await self.restarted()
         self.assertEqual((await self.ended(again)).outcome, Outcome.COMPLETED)
         self.assertEqual((await self.ended(cancelling)).outcome, Outcome.CANCELLED)
         self.assertEqual((await self.ended(spent)).outcome, Outcome.FAILED)
         self.assertEqual([number for number, _ in await self.told(again)], [116, 100, 101, 20, 1])
         self.assertEqual([number for number, _ in await self.told(spent)], [5015, 101, 22, 1])
+        self.assertFalse(self.outputs.folder(spent).exists())

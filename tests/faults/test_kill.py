@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from tests.frontends.pageflex.support import packet
-from tests.support.process import PATIENCE, ServerProcess
+from tests.support.process import PATIENCE, ServerProcess, ended
 
 #: How often the server is killed.
 KILLS = int(os.environ.get("PFSERVER_KILLS", "50"))
@@ -50,7 +50,7 @@ class KillTests(TestCase):
         self.assertGreater(len(acknowledged), KILLS)
         self.assertEqual(len(set(acknowledged)), len(acknowledged), "an id was given twice")
         with ServerProcess(folder) as server:
-            statuses = {id_: self._final_status(server, id_) for id_ in acknowledged}
+            statuses = {id_: ended(server, id_) for id_ in acknowledged}
         wrong = {id_: status for id_, status in statuses.items() if status not in (b"SUCCESS", b"FAILED")}
         self.assertEqual(wrong, {}, f"seed {seed}")
         for id_, status in statuses.items():
@@ -73,16 +73,6 @@ class KillTests(TestCase):
                 acknowledged.append(reply[10:-2])
             elif not reply:
                 return
-
-    def _final_status(self, server: ServerProcess, id_: bytes) -> bytes:
-        data = packet("GetJobStatus", _sys_TransactionID=id_.decode())
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            status = server.talk(data).removeprefix(b"R0000000: Job Status = ").strip()
-            if not status.startswith((b"QUEUED", b"RUNNING")):
-                return status
-            time.sleep(0.05)
-        return status
 
     def _note(self, seed: int) -> None:
         (Path(self.mktemp()).parent / "seed").write_text(str(seed))

@@ -29,6 +29,7 @@ class ServerProcess:
     :param folder: where its state, projects and log lie; may have been used by an earlier one.
     :param config: TOML that is added to its configuration.
     :param frontends: those that listen, each on a free port; all others are off.
+    :param http: where the front end of that name listens.
     :param plugins: whether the plugins of :data:`PLUGINS` are there.
     """
 
@@ -41,6 +42,7 @@ class ServerProcess:
         projects: Path | None = None,
         plugins: bool = True,
         environment: Mapping[str, str] | None = None,
+        http: str = "tcp:0:interface=127.0.0.1",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder.absolute()
@@ -53,7 +55,8 @@ class ServerProcess:
         command = [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pfserver", "--config", "pfserver.toml"]
         command += ["--state", str(self.state), "--projects", str(self.projects)]
         for name in ("pageflex", "omi", "http"):
-            command += [f"--{name}", "tcp:0:interface=127.0.0.1" if name in frontends else "off"]
+            endpoint = http if name == "http" else "tcp:0:interface=127.0.0.1"
+            command += [f"--{name}", endpoint if name in frontends else "off"]
         self.process = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -142,3 +145,17 @@ class ServerProcess:
         except ValueError:
             # Closed meanwhile.
             return
+
+
+def ended(server: ServerProcess, id_: bytes) -> bytes:
+    """Wait for the end of a job; gives its status, e.g. ``SUCCESS``, or the last one that was seen."""
+    data = (
+        b'<j:job_command xmlns:j="http://www.pageflex.com/schemas" name="GetJobStatus"><j:job_variables>'
+        b'<j:var name="_sys_TransactionID">%s</j:var></j:job_variables></j:job_command>' % id_
+    )
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        status = server.talk(data).removeprefix(b"R0000000: Job Status = ").strip()
+        if not status.startswith((b"QUEUED", b"RUNNING")) or time.monotonic() > deadline:
+            return status
+        time.sleep(0.05)

@@ -108,18 +108,25 @@ class Listener(ProcessProtocol):
         self._waiting = answer
         self._timer = self._clock.callLater(timeout, self._hung)
         self.last_used = self._clock.seconds()
-        self._process.writeToChild(0, json.dumps(dict(message)).encode("utf-8") + b"\n")
+        self._send(message)
         return answer
 
     def stop(self) -> Deferred[None]:
         """Ask it to end; fires once it is gone. Ended by force if that takes too long."""
         gone = self.when_ended()
         if self.alive and self._started and self._waiting is None:
-            self._process.writeToChild(0, b'{"do": "stop"}\n')
             self._timer = self._clock.callLater(3.0, self.kill)
+            self._send({"do": "stop"})
         elif self.alive:
             self.kill()
         return gone
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._process.writeToChild(0, json.dumps(dict(message)).encode("utf-8") + b"\n")
+        except KeyError:
+            # Its standard input is closed: it has just died, or is about to. Whoever waits hears of it from _gone.
+            self.kill()
 
     def when_ended(self) -> Deferred[None]:
         """Fires once the process is gone; may be asked for any number of times."""
@@ -132,6 +139,8 @@ class Listener(ProcessProtocol):
 
     def kill(self) -> None:
         """End the whole process group now."""
+        if not self.alive:
+            return  # the number may be somebody else's by now
         try:
             os.killpg(self.group, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -169,6 +178,7 @@ class Listener(ProcessProtocol):
 
     def _gone(self) -> None:
         self.alive = False
+        self._stop_timer()
         self._sweep_up()
         lost: PFServerError = ListenerLost("LibreOffice ended")
         if self._timed_out:

@@ -162,6 +162,7 @@ class _Pieces:
         self._request = request
         self._pieces = pieces
         self._delivery = delivery
+        self._ended = False
 
     def resumeProducing(self) -> None:
         """The next piece."""
@@ -169,22 +170,24 @@ class _Pieces:
             piece = next(self._pieces, None)
         except (OSError, EOFError):
             log.failure("xmlrpc.document-not-read")
-            self._delivery.close()
-            self._delivery.undelivered()
+            self.stopProducing()
             self._request.unregisterProducer()
             self._request.channel.transport.abortConnection()
             return
         if piece is not None:
             self._request.write(piece)
             return
+        self._ended = True
         self._delivery.close()
         self._request.unregisterProducer()
         self._request.finish()
 
     def stopProducing(self) -> None:
-        """The peer is gone."""
-        self._delivery.close()
-        self._delivery.undelivered()
+        """The peer is gone; told by the transport, by the request, or by both."""
+        if not self._ended:
+            self._ended = True
+            self._delivery.close()
+            self._delivery.undelivered()
 
 
 def _resume(result: object, transport: object) -> object:

@@ -53,7 +53,7 @@ class ManageMethods:
         caller.expect(WORK)
         expect_members(factory, ("name", "account", "own_only", "workers"))
         name = member(factory, "name", str)
-        account = member(factory, "account", str, caller.account)
+        account = member(factory, "account", str, caller.account).strip().lower()
         await self._expect_own(caller, name, account)
         workers = [_worker(one) for one in member(factory, "workers", list, [])]
         await self._factories.put_factory(

@@ -77,6 +77,8 @@ class Request(WebRequest):
 
     def connectionLost(self, reason: Any) -> None:
         """The peer is gone."""
+        # Not every transport tells its producer: a document that was not sent must be known as that.
+        self.channel.stopProducing()
         super().connectionLost(reason)
         self.close_exchange()
 

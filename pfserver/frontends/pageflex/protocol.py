@@ -64,10 +64,6 @@ class PageflexProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """A client is there: it has so many seconds for its packet."""
-        transport: Any = self.transport
-        if hasattr(transport, "setTcpKeepAlive"):
-            transport.setTcpKeepAlive(True)
-            transport.setTcpNoDelay(True)
         if not self.factory.admit(self):
             self._refuse(ServerBusy("the server has as many connections as it may; try again later"))
             return
@@ -159,6 +155,10 @@ class PageflexProtocol(Protocol):
 
     async def _tell(self, answer: Answer) -> None:
         transport: Any = self.transport
+        if hasattr(transport, "setTcpKeepAlive"):
+            # A monitor may wait for hours: lines at once, and a client that went without a word is found out.
+            transport.setTcpKeepAlive(True)
+            transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
         try:
             if answer.follower is not None:

@@ -17,7 +17,21 @@ DEFAULT_ENCODING = "cp1252"
 PRIORITIES = range(-1_000_000, 1_000_001)
 
 #: ``_sys_`` variables that backends understand; they go on with the job.
-PASSED_ON = frozenset({"_sys_JobDataSourceFile", "_sys_JobSQLQuery"})
+PASSED_ON = frozenset(
+    {
+        "_sys_JobDataSourceFile",
+        "_sys_JobSQLQuery",
+        # What a document is converted to, and by whom; see pfserver.documents.request.
+        "_sys_OutputFormat",
+        "_sys_Pages",
+        "_sys_PdfStandard",
+        "_sys_Resolution",
+        "_sys_Password",
+        "_sys_Application",
+        "_sys_Version",
+        "_sys_OwnFactories",
+    }
+)
 
 #: Job variables that the command itself takes.
 _TAKEN = frozenset(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
-import io
+import os
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
 
 from pfserver.errors import ConfigurationError
 from pfserver.frontends.http import HttpFrontEndPlugin
-from pfserver.model import JobRequest, job_id_of
+from pfserver.frontends.http.site import Channel
+from pfserver.model import State, job_id_of
 from pfserver.remote import Account
 from pfserver.wire.xmlrpc import Fault, Reader, Response
 from tests.backends.office import samples
@@ -25,7 +30,7 @@ POLL = (VECTORS / "poll-request.xml").read_bytes()
 def answer(data: bytes) -> Response | Fault:
     """The answer in a whole HTTP response."""
     head, _, body = data.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 OK"), head
+    assert head.startswith((b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK")), head
     reader = Reader()
     reader.feed(body)
     result = reader.close()
@@ -34,16 +39,44 @@ def answer(data: bytes) -> Response | Fault:
 
 
 class Transport(StringTransport):
-    """Notices an abort."""
+    """Notices an abort; takes so many bytes and then no more for now."""
 
     aborted = False
+    appetite = 1_000_000_000
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(self.value()) > self.appetite and self.producer is not None:
+            self.producer.pauseProducing()
 
     def abortConnection(self) -> None:
         self.aborted = True
         super().abortConnection()
 
 
-class RequestTests(HttpCase):
+class ChannelCase(HttpCase):
+    """Connections without a socket: what they are sent and when is exact."""
+
+    def connect(self, host: str = "127.0.0.1") -> tuple[Transport, Channel]:
+        address = IPv4Address("TCP", host, 1234)
+        channel = self.frontend.factory.buildProtocol(address)
+        transport = Transport(hostAddress=address, peerAddress=address)
+        channel.makeConnection(transport)
+        self.addCleanup(self.disconnect, channel)
+        return transport, channel
+
+    def disconnect(self, channel: Channel) -> None:
+        if channel in self.frontend.factory._open:
+            channel.connectionLost(Failure(ConnectionDone()))
+
+    async def received(self, transport: Transport) -> bytes:
+        """Wait until something was sent."""
+        while not transport.value():
+            await deferLater(reactor, 0.001)
+        return transport.value()
+
+
+class RequestTests(ChannelCase):
     """Requests as they come."""
 
     async def setUp(self) -> None:
@@ -139,34 +172,19 @@ class RequestTests(HttpCase):
         self.assertEqual(self.uploads(), [])
         self.disconnect(channel)
 
-    def connect(self) -> tuple[Transport, object]:
-        from twisted.internet.address import IPv4Address
-
-        address = IPv4Address("TCP", "127.0.0.1", 1234)
-        channel = self.frontend.factory.buildProtocol(address)
-        transport = Transport(hostAddress=address, peerAddress=address)
-        channel.makeConnection(transport)
-        return transport, channel
-
-    def disconnect(self, channel: object) -> None:
-        from twisted.internet.error import ConnectionDone
-        from twisted.python.failure import Failure
-
-        channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[attr-defined]
-
     async def test_slow_headers(self) -> None:
         transport, channel = self.connect()
         for _ in range(25):
-            channel.dataReceived(b"P")  # type: ignore[attr-defined]
+            channel.dataReceived(b"P")
             self.clock.advance(1)
         self.assertTrue(transport.aborted)
         self.disconnect(channel)
 
     async def test_slow_body(self) -> None:
         transport, channel = self.connect()
-        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n<methodCall>")  # type: ignore[attr-defined]
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n<methodCall>")
         for _ in range(40):
-            channel.dataReceived(b" ")  # type: ignore[attr-defined]
+            channel.dataReceived(b" ")
             self.clock.advance(1)
         self.assertTrue(transport.aborted)
         self.assertEqual(transport.value(), b"")
@@ -181,7 +199,7 @@ class RequestTests(HttpCase):
     async def test_headers_without_end(self) -> None:
         for junk in (b"X: " + b"y" * 100_000, b"A: b\r\n" * 2000):
             transport, channel = self.connect()
-            channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\n" + junk)  # type: ignore[attr-defined]
+            channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\n" + junk)
             self.assertIn(b"400", transport.value()[:20] or b"400")
             self.assertTrue(transport.disconnecting or transport.aborted)
             self.disconnect(channel)
@@ -190,7 +208,7 @@ class RequestTests(HttpCase):
         transport, channel = self.connect()
         body = b"<methodCall><methodName>jobs.finish</methodName><params>"
         body += b"<param><value>x</value></param>" * 3 + b"<param><value>" + b"QUJD" * 50_000
-        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n" + body)  # type: ignore[attr-defined]
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n" + body)
         self.assertEqual(len(self.uploads()), 1)
         self.disconnect(channel)
         self.assertEqual(self.uploads(), [])
@@ -200,43 +218,37 @@ class RequestTests(HttpCase):
         (self.projects / "large.txt").write_bytes(b"text\n" * 400_000)
         (name,) = await self.submit(filename="large.txt")
         transport, channel = self.connect()
-        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(POLL), POLL))  # type: ignore[attr-defined]
-        while not transport.value():
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
-        self.assertLess(len(transport.value()), 1_000_000)
+        transport.appetite = 100_000
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(POLL), POLL))
+        while len(transport.value()) <= transport.appetite:
+            await deferLater(reactor, 0.001)
+        # It reads no more: neither do we read on.
+        await deferLater(reactor, 0.01)
+        self.assertLess(len(transport.value()), 300_000)
         self.disconnect(channel)
         # Nobody has the document: the job is not locked for five minutes.
-        for _ in range(200):
-            if (await self.engine.job(job_id_of(name))).state.value == "queued":
-                break
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
-        else:
-            self.fail("the job was not given back")
+        while (await self.engine.job(job_id_of(name))).state is not State.QUEUED:
+            await deferLater(reactor, 0.001)
+
+    async def test_gone_before_the_answer(self) -> None:
+        (name,) = await self.submit()
+        _, channel = self.connect()
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(POLL), POLL))
+        self.disconnect(channel)
+        job_id = job_id_of(name)
+        while not ((job := await self.engine.job(job_id)).attempts and job.state is State.QUEUED):
+            await deferLater(reactor, 0.001)
+        self.assertEqual((await self.call("jobs.poll", "My factory"))["filename"], "letter.odt")
 
 
-class ManyTests(HttpCase):
+class ManyTests(ChannelCase):
     """Too many connections."""
 
     options = {"connections": 2}
 
     async def test_too_many(self) -> None:
-        transports = []
-        channels = []
-        for _ in range(3):
-            from twisted.internet.address import IPv4Address
-
-            address = IPv4Address("TCP", "127.0.0.1", 1)
-            channel = self.frontend.factory.buildProtocol(address)
-            transport = Transport(hostAddress=address, peerAddress=address)
-            channel.makeConnection(transport)
-            transports.append(transport)
-            channels.append(channel)
+        transports = [self.connect()[0] for _ in range(3)]
         self.assertEqual([one.aborted for one in transports], [False, False, True])
-        for channel in channels:
-            from twisted.internet.error import ConnectionDone
-            from twisted.python.failure import Failure
-
-            channel.connectionLost(Failure(ConnectionDone()))
 
 
 class PeopleTests(HttpCase):
@@ -287,8 +299,6 @@ class OwnMethodTests(HttpCase):
         self.assertEqual((await self.engine.artifacts(job_id_of(name)))[0].name, "mine.pdf")
 
     async def test_uploads_are_swept(self) -> None:
-        import os
-
         document = encoded((self.projects / "letter.odt").read_bytes())
         (name,) = await self.submit(document=document)
         (upload,) = self.uploads()
@@ -429,24 +439,51 @@ class IdentityTests(HttpCase):
         self.assertIn(b"<struct></struct>", data)
 
 
-class ClosedTests(HttpCase):
+class ElsewhereTests(ChannelCase):
+    """Calls from other machines over plain HTTP need a token."""
+
+    async def ask(self, host: str, *headers: bytes) -> Response | Fault:
+        transport, channel = self.connect(host)
+        head = b"\r\n".join((b"POST /xmlrpc HTTP/1.1", b"Host: x", b"Content-Length: %d" % len(POLL), *headers))
+        channel.dataReceived(head + b"\r\n\r\n" + POLL)
+        return answer(await self.received(transport))
+
+    async def test_token(self) -> None:
+        await self.add_factory(account="a@example.org")
+        await self.factories.put_account(Account(name="a@example.org"))
+        token = await self.factories.make_token("a@example.org", "test")
+        self.assertEqual(await self.ask("127.0.0.1"), Response({}))
+        self.assertEqual(await self.ask("127.8.9.1"), Response({}))
+        self.assertEqual(await self.ask("192.0.2.7", b"Authorization: Bearer " + token.encode()), Response({}))
+        for headers in ((), (b"Authorization: Bearer wrong",), (b"Authorization: Basic %%%",), (b"Origin: http://x",)):
+            fault = await self.ask("192.0.2.7", *headers)
+            assert isinstance(fault, Fault), fault
+            self.assertEqual(fault.code, 2)
+            self.assertNotIn("a@example.org", fault.text)
+
+
+class ClosedTests(ChannelCase):
     """A server that trusts nobody without a token."""
 
     options = {"loopback_rights": []}
 
     async def test_refused_before_the_body(self) -> None:
-        data = await self.raw(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
-        fault = answer(data)
+        transport, channel = self.connect()
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+        fault = answer(await self.received(transport))
         assert isinstance(fault, Fault)
         self.assertEqual(fault.code, 2)
+        # Nothing of what comes is kept, and nobody listens for long.
+        channel.dataReceived(POLL[:-100] + b"x" * 1_000_000)
+        self.assertEqual(self.uploads(), [])
+        self.clock.advance(11)
+        self.assertTrue(transport.aborted)
 
 
-class ConfigurationTests(HttpCase):
+class ConfigurationTests(TestCase):
     """``[frontends.http]``."""
 
-    async def test_bad_options(self) -> None:
+    def test_bad_options(self) -> None:
         for options in ({"port": 1}, {"connections": 0}, {"loopback_rights": ["root"]}, {"lease_seconds": "x"}):
             error = self.assertRaises(ConfigurationError, HttpFrontEndPlugin().build, None, options)
             self.assertIn(next(iter(options)), str(error))
-        self.assertEqual(JobRequest(project="x").backend, "")
-        self.assertIsInstance(io.BytesIO(), io.BytesIO)

@@ -180,7 +180,7 @@ class FinishTests(HttpCase):
             if (await self.engine.queue_length()) == 1:
                 return
             self.clock.advance(5)
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+            await deferLater(reactor, 0.01)
         self.fail("the lease did not run out")
 
     async def test_late_but_nobody_else_has_it(self) -> None:
@@ -208,7 +208,7 @@ class FinishTests(HttpCase):
         self.clock.advance(200)
         self.assertIs(await self.call("pfserver.renew", "My factory", job), True)
         self.clock.advance(200)
-        await deferLater(reactor, 0.05)  # type: ignore[arg-type]
+        await deferLater(reactor, 0.05)
         self.assertEqual((await self.engine.job(job_id_of(name))).state, State.LEASED)
         await self.fault(4, "pfserver.renew", "other", job)
         await self.fault(4, "pfserver.release", "other", job, "no")

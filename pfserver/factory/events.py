@@ -1,0 +1,51 @@
+"""What a factory tells: events for those who watch it, and its state in one line."""
+
+from __future__ import annotations
+
+from attrs import define, field, frozen
+
+
+@frozen
+class Event:
+    """Something happened. ``kind`` is one of ``KINDS``; ``job`` is the server's name of it, where it is about one."""
+
+    kind: str
+    text: str
+    job: str = ""
+
+
+#: started, took, finished, released (given back), dropped (another has it, or nobody wants it), away (no server),
+#: back (it answers again), broken (nothing can be rendered), stopping, stopped.
+KINDS = frozenset(
+    {"started", "took", "finished", "released", "dropped", "away", "back", "broken", "stopping", "stopped"}
+)
+
+#: Those that are about something that went wrong.
+PROBLEMS = frozenset({"released", "dropped", "away", "broken"})
+
+
+@define
+class Status:
+    """The factory's state."""
+
+    finished: int = 0
+    failed: int = 0
+    away: bool = False
+    """Whether the server cannot be reached."""
+    stopping: bool = False
+    working: dict[str, str] = field(factory=dict)
+    """By job, what is done with it."""
+
+    def line(self) -> str:
+        """For people."""
+        if self.stopping:
+            doing = "stopping"
+        elif self.away:
+            doing = "the server is away"
+        else:
+            doing = "waiting for jobs" if not self.working else "working"
+        parts = [doing, f"{self.finished} finished"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        parts += list(self.working.values())
+        return ", ".join(parts)

@@ -1,0 +1,195 @@
+"""What a factory has taken and not yet brought back, in files: so that its end, however sudden, loses nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from secrets import token_hex
+from typing import Any, BinaryIO
+
+from attrs import asdict, frozen
+
+#: What a file may be called that programs get to see: nothing that a shell, an option parser or a disk takes amiss.
+_STRANGE = re.compile(r"[^\w .()+-]")
+
+
+@frozen(kw_only=True)
+class Task:
+    """What the server wants to have rendered; names as in ``jobs.poll``."""
+
+    job: str
+    application: str = ""
+    version: str = ""
+    first: int = 1
+    last: int = 0
+    """0: to the end."""
+    format: str = ""
+    """"" leaves it to us."""
+    filename: str = ""
+    doctype: str
+
+    @classmethod
+    def of(cls, struct: Mapping[str, Any]) -> Task | None:
+        """The task in an answer to ``jobs.poll``, None where there is none. Raises ``ValueError``."""
+        job = struct.get("job")
+        if not job:
+            return None
+        filename = str(struct.get("filename") or "")
+        doctype = str(struct.get("doctype") or PurePosixPath(filename).suffix[1:]).strip().lower()
+        return cls(
+            job=str(job),
+            application=str(struct.get("application") or ""),
+            version=str(struct.get("version") or ""),
+            first=max(1, int(struct.get("pageStart") or 1)),
+            last=max(0, int(struct.get("pageEnd") or 0)),
+            format=str(struct.get("format") or "").strip().lower(),
+            filename=filename,
+            doctype=doctype,
+        )
+
+    @property
+    def pages(self) -> str:
+        """As LibreOffice's export filters want it; "" for all pages."""
+        if self.last:
+            return f"{self.first}-{self.last}"
+        return f"{self.first}-" if self.first > 1 else ""
+
+    @property
+    def safe_name(self) -> str:
+        """The document's name without anything that could harm, its suffix being the document's type."""
+        stem = PurePosixPath(self.filename.replace("\\", "/")).stem
+        stem = _STRANGE.sub("_", stem).strip(" .-")[:100]
+        suffix = self.doctype if self.doctype.isascii() and self.doctype.isalnum() else "bin"
+        return f"{stem or 'document'}.{suffix}"
+
+
+class Incoming:
+    """A document on its way into a file; a sink for the reader."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = path.open("xb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """See ``Sink``."""
+        assert self._file is not None
+        self._file.write(data)
+
+    def close(self) -> None:
+        """The document is complete, or will never be."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def discard(self) -> None:
+        """Remove the file, if nobody has moved it away."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Outgoing:
+    """A result as a source for the writer."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read(self, size: int) -> bytes:
+        """See ``Source``."""
+        return self._file.read(size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@frozen
+class TaskFolder:
+    """A task's own folder: the document, then the result beside it."""
+
+    path: Path
+    task: Task
+
+    @property
+    def source(self) -> Path:
+        """The document as it came."""
+        return self.path / "source"
+
+    @property
+    def work(self) -> Path:
+        """Where a renderer may do what it wants; empty when it begins."""
+        return self.path / "work"
+
+    def result(self) -> tuple[Path, str] | None:
+        """The finished result and its format, None where it is not finished."""
+        found = next(iter(self.path.glob("result.*")), None)
+        return None if found is None else (found, found.suffix[1:])
+
+    def begin(self) -> None:
+        """Make an empty work folder."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(mode=0o700)
+
+    def keep(self, made: Path, output_format: str) -> Path:
+        """What a renderer has made is the result."""
+        target = self.path / f"result.{output_format}"
+        made.rename(target)
+        shutil.rmtree(self.work, ignore_errors=True)
+        return target
+
+    def remove(self) -> None:
+        """The task is over. It is no task any more before its files go."""
+        gone = self.path.with_name(f"gone-{token_hex(8)}")
+        try:
+            self.path.rename(gone)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+class Tasks:
+    """All tasks of one factory at one server. All methods block on the disk.
+
+    :param folder: nobody else writes there.
+    :param origin: the server's address and the factory's name: another server's tasks are left alone.
+    """
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        self._folder = folder / hashlib.sha256(origin.encode("utf-8")).hexdigest()[:16]
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self._folder / "origin").write_text(f"{origin}\n", encoding="utf-8")
+
+    def incoming(self) -> Incoming:
+        """Where a document goes that comes in."""
+        return Incoming(self._folder / f"incoming-{token_hex(8)}")
+
+    def add(self, task: Task, document: Incoming) -> TaskFolder:
+        """Keep a task; what is kept of the same job is replaced."""
+        document.close()
+        name = "job-" + hashlib.sha256(task.job.encode("utf-8")).hexdigest()[:32]
+        draft = self._folder / f"incoming-{token_hex(8)}"
+        draft.mkdir(mode=0o700)
+        (draft / "job.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
+        document.path.rename(draft / "source")
+        TaskFolder(self._folder / name, task).remove()
+        draft.rename(self._folder / name)
+        return TaskFolder(self._folder / name, task)
+
+    def left_over(self) -> list[TaskFolder]:
+        """Tasks of an earlier life; what was never complete is removed."""
+        found = []
+        for path in sorted(self._folder.iterdir()):
+            if path.name.startswith(("incoming-", "gone-")):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+            elif path.name.startswith("job-"):
+                task = Task(**json.loads((path / "job.json").read_text(encoding="utf-8")))
+                found.append(TaskFolder(path, task))
+        return found

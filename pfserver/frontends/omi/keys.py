@@ -1,0 +1,134 @@
+"""From the bytes of a reference to the key of a node, remembering those that come again: most do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from weakref import WeakValueDictionary
+
+from attrs import define, field, frozen
+
+from pfserver.errors import ReferenceTooLong
+from pfserver.frontends.omi.agents import JOB, READ, WRITE, Agent
+from pfserver.frontends.omi.limits import Limits
+from pfserver.interfaces import IGlobals
+from pfserver.wire.omi import ErrorType, FormatError, OMIError, Reference, split_reference
+
+#: Read-only globals that are not stored, and the right that each needs.
+LIVE_GLOBALS: Mapping[bytes, str] = MappingProxyType({b"%PFJOB": JOB, b"%PFLOCK": READ})
+
+#: So many references are remembered, by all sessions together.
+REMEMBERED = 8_192
+
+
+class LiveReference(Exception):
+    """A reference to a global that is not stored, but answered from what the server knows."""
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__()
+        self.reference = reference
+
+
+class Purpose(Enum):
+    """What a key is for: it decides about rights and about an empty last subscript."""
+
+    FETCH = "fetch"
+    UPDATE = "update"
+    WALK = "walk"
+    """Order and query: an empty last subscript is where they start."""
+    NEXT = "next"
+    """The same, and -1 is where it starts."""
+
+
+@frozen
+class Key:
+    """A node's key, and what replies need besides."""
+
+    key: bytes
+    is_name: bool
+    """Whether the reference has no subscripts."""
+    prefix: bytes
+    """Environment and name as they were in the request, for references in replies."""
+
+
+@define(eq=False)
+class KeyCache:
+    """The keys of one purpose for sessions with the same rights and limits."""
+
+    keys: Keys
+    agent: Agent
+    limits: Limits
+    purpose: Purpose
+    known: dict[bytes, Key] = field(factory=dict)
+    """By the LS field of a request, with its length; read by the sessions themselves, as this is where time goes."""
+
+    def resolve(self, data: bytes) -> Key:
+        """The key of a field that is not known yet. Raises ``OMIError``, ``LiveReference``."""
+        if len(data) < 2 or len(data) != 2 + (data[0] | data[1] << 8):
+            raise FormatError("a reference's length is not that of its field")
+        environment, name, subscripts = split_reference(data[2:])
+        self._check(environment, name, subscripts)
+        if name in LIVE_GLOBALS:
+            raise LiveReference(Reference(environment, name, tuple(subscripts)))
+        try:
+            packed = self.keys.globals.key(environment, name, subscripts)
+        except ReferenceTooLong:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG) from None
+        key = Key(packed, not subscripts, data[2 : 6 + len(environment) + len(name)])
+        self.keys.make_room()
+        self.known[data] = key
+        return key
+
+    def _check(self, environment: bytes, name: bytes, subscripts: list[bytes]) -> None:
+        purpose = self.purpose
+        if not self.keys.is_environment(environment):
+            raise OMIError(ErrorType.NO_SUCH_ENVIRONMENT)
+        right = WRITE if purpose is Purpose.UPDATE else LIVE_GLOBALS.get(name, READ)
+        if not self.agent.may(right, environment) or (purpose is Purpose.UPDATE and name in LIVE_GLOBALS):
+            raise OMIError(ErrorType.NOT_AUTHORIZED)
+        if 2 + len(name) + sum(map(len, subscripts)) + len(subscripts) > self.limits.reference:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+        if not subscripts:
+            return
+        if max(map(len, subscripts)) > self.limits.subscript:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+        if purpose is Purpose.NEXT and subscripts[-1] == b"-1":
+            subscripts[-1] = b""
+        walks = purpose in (Purpose.WALK, Purpose.NEXT)
+        if b"" in (subscripts[:-1] if walks else subscripts):
+            raise OMIError(ErrorType.REFERENCE_CONTENT, "a subscript may not be empty")
+
+
+class Keys:
+    """All that is remembered.
+
+    :param environments: those that may be named; empty for any.
+    """
+
+    def __init__(self, globals_: IGlobals, environments: frozenset[bytes], remembered: int = REMEMBERED) -> None:
+        self.globals = globals_
+        self._environments = environments
+        self._remembered = remembered
+        # Each lives as long as a session that uses it.
+        self._caches: WeakValueDictionary[tuple[Agent, Limits, Purpose], KeyCache] = WeakValueDictionary()
+        self._count = 0
+
+    def cache(self, agent: Agent, limits: Limits, purpose: Purpose) -> KeyCache:
+        """The cache for a session, shared with others that are alike."""
+        found = self._caches.get((agent, limits, purpose))
+        if found is None:
+            found = self._caches[agent, limits, purpose] = KeyCache(self, agent, limits, purpose)
+        return found
+
+    def is_environment(self, environment: bytes) -> bool:
+        """Whether there is, or may be, an environment of that name."""
+        return not self._environments or environment in self._environments
+
+    def make_room(self) -> None:
+        """Count one more; beyond the limit all are forgotten, which costs less than to know which were used."""
+        self._count += 1
+        if self._count > self._remembered:
+            self._count = 0
+            for cache in list(self._caches.values()):
+                cache.known.clear()

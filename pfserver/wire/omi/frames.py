@@ -1,0 +1,98 @@
+"""Messages on a circuit: a VI length and so many bytes; with bunching, a count of requests or responses in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+
+from pfserver.wire.omi.errors import CircuitError, FormatError
+from pfserver.wire.omi.fields import li, vi
+from pfserver.wire.omi.numbers import MESSAGE_BYTES
+
+_VI = Struct("<I")
+
+
+class FrameReader:
+    """Cuts a stream of bytes into messages; never keeps more than one incomplete message.
+
+    :param limit: the most bytes of a message, its length field included.
+    """
+
+    def __init__(self, limit: int = MESSAGE_BYTES) -> None:
+        self.limit = limit
+        self._kept = bytearray()
+        # So many bytes are needed before there is anything new to see: a message that trickles in is not copied again
+        # and again.
+        self._needed = 4
+
+    @property
+    def is_between(self) -> bool:
+        """Whether no message has been begun."""
+        return not self._kept
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that are complete now, without their lengths.
+
+        Raises ``CircuitError`` for one that is too long; nothing can be read after it. Complete ones before it are
+        lost, as is the circuit.
+        """
+        if self._kept:
+            self._kept += data
+            if len(self._kept) < self._needed:
+                return []
+            data = bytes(self._kept)
+            self._kept.clear()
+        messages = []
+        position, end = 0, len(data)
+        self._needed = 4
+        while end - position >= 4:
+            length = _VI.unpack_from(data, position)[0]
+            if length + 4 > self.limit:
+                raise CircuitError(f"a message of {length} bytes; {self.limit} are allowed with the length")
+            following = position + 4 + length
+            if following > end:
+                self._needed = 4 + length
+                break
+            messages.append(data[position + 4 : following])
+            position = following
+        self._kept += data[position:]
+        return messages
+
+
+def message(content: bytes) -> bytes:
+    """A message that is not a bunch: its length and its content."""
+    return _VI.pack(len(content)) + content
+
+
+def bunch(contents: Sequence[bytes]) -> bytes:
+    """A message that is a bunch of requests or of responses."""
+    parts = [b"", li(len(contents))]
+    for content in contents:
+        parts += (_VI.pack(len(content)), content)
+    parts[0] = vi(sum(map(len, parts)))
+    return b"".join(parts)
+
+
+def split_bunch(content: bytes) -> list[bytes]:
+    """The requests or responses of a bunch. Raises ``FormatError`` where count and lengths do not fit exactly."""
+    if len(content) < 2:
+        raise FormatError("a bunch begins with its count")
+    count = content[0] | content[1] << 8
+    position, end = 2, len(content)
+    parts: list[bytes] = []
+    for _ in range(count):
+        if position + 4 > end:
+            raise FormatError(f"a bunch of {count} ends after {len(parts)}")
+        length = _VI.unpack_from(content, position)[0]
+        position += 4 + length
+        if position > end:
+            raise FormatError(f"a part of {length} bytes ends behind its bunch")
+        parts.append(content[position - length : position])
+    if position != end:
+        raise FormatError(f"{end - position} bytes follow the last part of a bunch")
+    return parts
+
+
+def bunch_bytes(contents: Iterable[bytes]) -> int:
+    """How long a bunch of these is as a message."""
+    return 6 + sum(4 + len(content) for content in contents)

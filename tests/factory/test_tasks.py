@@ -1,0 +1,82 @@
+"""What a factory keeps in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pfserver.factory.tasks import Task, Tasks
+
+TASK = Task(job="J-1", filename="a.odt", doctype="odt", first=2)
+
+
+class TaskTests(SynchronousTestCase):
+    @given(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.none(), st.booleans())))
+    def test_any_struct(self, struct: dict[str, Any]) -> None:
+        try:
+            task = Task.of(struct)
+        except (ValueError, TypeError):
+            return
+        self.assertEqual(task is None, not struct.get("job"))
+
+    @given(st.text(), st.text())
+    def test_any_name_is_safe(self, filename: str, doctype: str) -> None:
+        name = Task(job="1", filename=filename, doctype=doctype).safe_name
+        self.assertNotIn("/", name)
+        self.assertNotIn("\0", name)
+        self.assertNotIn(name[0], ".-")
+        self.assertTrue(name.isprintable(), name)
+        self.assertLess(len(name), 255)
+
+    def test_pages(self) -> None:
+        self.assertEqual(Task(job="1", doctype="odt").pages, "")
+        self.assertEqual(TASK.pages, "2-")
+        self.assertEqual(Task(job="1", doctype="odt", first=2, last=4).pages, "2-4")
+
+
+class TasksTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.tasks = Tasks(self.folder, "http://one My factory")
+
+    def take(self, task: Task = TASK, data: bytes = b"document") -> Any:
+        incoming = self.tasks.incoming()
+        incoming.write(data)
+        return self.tasks.add(task, incoming)
+
+    def test_a_life(self) -> None:
+        folder = self.take()
+        self.assertEqual(folder.source.read_bytes(), b"document")
+        self.assertIsNone(folder.result())
+        folder.begin()
+        (folder.work / "made").write_bytes(b"result")
+        folder.keep(folder.work / "made", "pdf")
+        (found,) = Tasks(self.folder, "http://one My factory").left_over()
+        self.assertEqual(found.task, TASK)
+        path, output_format = found.result()  # type: ignore[misc]
+        self.assertEqual((path.read_bytes(), output_format), (b"result", "pdf"))
+        found.remove()
+        found.remove()
+        self.assertEqual(self.tasks.left_over(), [])
+
+    def test_the_same_job_again_replaces_it(self) -> None:
+        self.take()
+        self.take(data=b"another")
+        (found,) = self.tasks.left_over()
+        self.assertEqual(found.source.read_bytes(), b"another")
+
+    def test_another_servers_tasks_are_left_alone(self) -> None:
+        self.take()
+        self.assertEqual(Tasks(self.folder, "http://two My factory").left_over(), [])
+        self.assertEqual(len(self.tasks.left_over()), 1)
+
+    def test_what_was_never_complete_is_removed(self) -> None:
+        incoming = self.tasks.incoming()
+        incoming.write(b"half")
+        self.assertEqual(self.tasks.left_over(), [])
+        self.assertFalse(incoming.path.exists())
+        incoming.discard()

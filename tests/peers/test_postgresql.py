@@ -1,0 +1,78 @@
+"""The job database on a real PostgreSQL: several nodes share it, and none gets another's job."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SkipTest, TestCase
+
+from pfserver.errors import WrongState
+from pfserver.model import Artifact, JobRequest, Outcome, Progress, State
+from pfserver.store.database import Database
+from pfserver.store.jobs import JobStore
+from tests.frontends.pageflex.support import packet
+from tests.support.process import ServerProcess, ended
+from tests.support.servers import postgresql, postgresql_programs
+
+
+class PostgresqlCase(TestCase):
+    timeout = 300
+
+    def setUp(self) -> None:
+        if postgresql_programs() is None:
+            if os.environ.get("CI"):
+                self.fail("PostgreSQL is missing: apt-get install postgresql")
+            raise SkipTest("apt-get install postgresql")
+        stack = ExitStack()
+        self.addCleanup(stack.close)
+        # Not below the test's own folder: the database's account must be able to get there.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pfserver-"))
+        self.url = stack.enter_context(postgresql(Path(folder, "postgresql")))
+
+
+class StoreTests(PostgresqlCase):
+    async def test_two_nodes_share_a_queue(self) -> None:
+        clock = Clock()
+        stores = []
+        for _ in range(2):
+            database = Database(self.url, reactor)
+            database.open()
+            self.addCleanup(database.close)
+            self.assertFalse(database.is_private)
+            stores.append(JobStore(database, clock))
+        one, two = stores
+        asked = [JobRequest(project="p.pf", job="Job 1", backend="merge", variables={"n": str(n)}) for n in range(60)]
+        added = await one.add(asked, messages=[(114, "a note")])
+        claims = [store.claim("default", ["merge", "other"], 5, node=str(n)) for n in range(6) for store in stores]
+        taken = [job for jobs in await gatherResults(claims) for job in jobs]
+        self.assertEqual(sorted(job.id for job in taken), [job.id for job in added])
+        job = taken[0]
+        progress = Progress(documents=1, pages=2, total=1)
+        artifact = Artifact(name="001.pdf", media_type="application/pdf", size=3, pages=2)
+        await one.append(job.id, messages=[(114, "more")], progress=progress, artifacts=[artifact])
+        with self.assertRaises(WrongState):
+            await two.finish(job.id, Outcome.FAILED, node="somebody else")
+        done = await two.finish(job.id, Outcome.COMPLETED, node=job.node, messages=[(20, "done")])
+        self.assertEqual((done.state, done.documents, done.messages), (State.DONE, 1, 3))
+        self.assertEqual(
+            [message.text for message in await one.messages(job.id, after=0, limit=9)][1:], ["more", "done"]
+        )
+        self.assertEqual(await one.artifacts(job.id), [artifact])
+
+
+class ServerTests(PostgresqlCase):
+    def test_a_server_on_it(self) -> None:
+        folder = Path(self.mktemp())
+        config = f'store = "{self.url}"\n'
+        with ServerProcess(folder, config=config) as server:
+            replies = [server.talk(packet("SubmitJob", ProjectName="noop-output", JobName="x")) for _ in range(20)]
+            for reply in replies:
+                self.assertEqual(ended(server, reply[10:-2]), b"SUCCESS")
+        with ServerProcess(folder, config=config) as server:
+            self.assertEqual(ended(server, replies[0][10:-2]), b"SUCCESS")

@@ -39,8 +39,7 @@ from pfserver.wire.omi import (
 if TYPE_CHECKING:
     from pfserver.frontends.omi.plugin import OMIFactory
 
-#: How a request of class 1 with a short header begins, and how long that header is with its length.
-_PREFIX = b"\x0b\x01\x00"
+#: The shortest request: a short header with its length.
 _HEADER = 12
 
 #: Replies of so many bytes are written before more requests are carried out: the transport says if it is too much.
@@ -234,10 +233,9 @@ class OMIProtocol(Protocol):
             parts = split_bunch(content) if self._is_bunched else [content]
         except FormatError as error:
             return self._refuse([b""], error)
-        for part in parts:
-            if part[:3] != _PREFIX or len(part) < _HEADER:
-                return self._answer_unusual(session, parts)
-        answered = session.answer(parts)
+        answered = session.answer(parts) if min(map(len, parts), default=_HEADER) >= _HEADER else None
+        if answered is None:
+            return self._answer_unusual(session, parts)
         if isinstance(answered, Deferred):
             return answered.addCallback(self._reply)
         return self._reply(answered)
@@ -254,6 +252,7 @@ class OMIProtocol(Protocol):
         longs = [header.long for header, _ in headers]
         shorts = [shortened(part) for part in parts]
         answered = session.answer(shorts)
+        assert answered is not None
         if not isinstance(answered, Deferred):
             return self._reply(lengthened(answered, longs))
         return answered.addCallback(lambda answers: self._reply(lengthened(answers, longs)))

@@ -266,6 +266,12 @@ class IGlobals(Interface):
         Neither name nor subscripts are checked but for what the store cannot keep: raises ``ReferenceTooLong``.
         """
 
+    def below(key: bytes, subscripts: Sequence[bytes]) -> bytes:
+        """The key of a node below another one: ``key(e, n, a + b)`` is ``below(key(e, n, a), b)``.
+
+        For those who name many nodes of one global.
+        """
+
     def read(function: Callable[[IGlobalsView], Any]) -> Any:
         """Call ``function`` with one consistent view, which it must not keep, and return its result. Synchronous."""
 

@@ -48,7 +48,7 @@ EXTRAS = {
         "build>=1.2,<2",
         "types-lxml",
     ],
-    "bench": ["celery[redis]>=5.4,<6", "procrastinate>=3,<4", "psutil>=5.9"],
+    "bench": ["celery[redis]>=5.4,<6", "procrastinate>=3,<4", "psutil>=5.9", "unoserver>=3,<4"],
 }
 
 setup(

@@ -86,8 +86,9 @@ class IEngine(Interface):
     ) -> Awaitable[Job | None]:
         """Lease the job that ``choose`` picks among the waiting ones of ``backends``, for so many seconds.
 
-        ``choose`` sees them in the order in which they would run, in pages, until it picks one; it runs in the store's
-        thread and must only look at its arguments. Two calls never get the same job. None where nothing was picked.
+        ``choose`` sees them in pages until it picks one: each has the next jobs of every account that has some, in the
+        order in which they would run. It runs in the store's thread and must only look at its arguments. Two calls
+        never get the same job. None where nothing was picked.
         """
 
     def renew(job_id: int, holder: str, *, seconds: float) -> Awaitable[Job]:
@@ -263,6 +264,12 @@ class IGlobals(Interface):
         """The key of a node. The last subscript may be empty: where order and query start, before all siblings.
 
         Neither name nor subscripts are checked but for what the store cannot keep: raises ``ReferenceTooLong``.
+        """
+
+    def below(key: bytes, subscripts: Sequence[bytes]) -> bytes:
+        """The key of a node below another one: ``key(e, n, a + b)`` is ``below(key(e, n, a), b)``.
+
+        For those who name many nodes of one global.
         """
 
     def read(function: Callable[[IGlobalsView], Any]) -> Any:

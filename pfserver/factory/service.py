@@ -84,6 +84,8 @@ class FactoryService(Service):
         self._tell = tell
         self._chance = chance
         self._room = DeferredSemaphore(renderer.jobs)
+        # The renderer does not wait for the network: it has the next document while results are sent.
+        self._sending = DeferredSemaphore(2 * renderer.jobs)
         self._idle = Pauses(options.first_poll, options.poll, chance)
         self._working: dict[str, Deferred[None]] = {}
         self._pause: Deferred[Any] | None = None
@@ -109,7 +111,7 @@ class FactoryService(Service):
             self._event("took", f"{folder.task.filename} again, from before the factory was started", folder.task)
             if (room := await self._acquire()) is None:
                 return
-            self._begin(folder, room)
+            self._begin(folder, room, fresh=False)
         away = Pauses(0.5, self._options.retry, self._chance)
         while (room := await self._acquire()) is not None:
             try:
@@ -142,12 +144,12 @@ class FactoryService(Service):
         self._lost(f"{error}; next try in {pause:.0f} s")
         await self._rest(pause)
 
-    def _begin(self, folder: TaskFolder, room: DeferredSemaphore) -> None:
+    def _begin(self, folder: TaskFolder, room: _Place, *, fresh: bool = True) -> None:
         job = folder.task.job
         if job in self._working:
             # Its lock ran out and we are the next to get it: its files are new ones.
             self._working[job].cancel()
-        working = Deferred.fromCoroutine(self._work(folder))
+        working = Deferred.fromCoroutine(self._work(folder, room, fresh))
         self._working[job] = working
 
         def over(result: object) -> None:
@@ -162,17 +164,20 @@ class FactoryService(Service):
 
     # -- doing them --------
 
-    async def _work(self, folder: TaskFolder) -> None:
+    async def _work(self, folder: TaskFolder, room: _Place, fresh: bool) -> None:
         began = self._reactor.seconds()
         task = folder.task
+        sending: DeferredSemaphore | None = None
         try:
-            result = await self._in_thread(folder.result)
+            result = None if fresh else await self._in_thread(folder.result)
             if result is None:
                 self.status.working[task.job] = f"rendering {task.safe_name}"
-                result = await self._render(folder)
+                result = await self._render(folder, fresh)
             if result is None:
                 return
             self.status.working[task.job] = f"sending {task.safe_name}"
+            sending = await self._sending.acquire()
+            room.release()
             name = await self._persist(lambda: self._server.finish(task, *result))
         except (NotRendered, RendererBroken) as error:
             await self._not_rendered(folder, error)
@@ -184,12 +189,16 @@ class FactoryService(Service):
             self.status.finished += 1
             seconds = self._reactor.seconds() - began
             self._event("finished", f"{task.filename} in {seconds:.2f} s, result {name}", task)
+        finally:
+            if sending is not None:
+                sending.release()
         await self._in_thread(folder.remove)
 
-    async def _render(self, folder: TaskFolder) -> tuple[Path, str] | None:
+    async def _render(self, folder: TaskFolder, fresh: bool) -> tuple[Path, str] | None:
         """Render while the lock is renewed; None where it was lost."""
         task = folder.task
-        await self._in_thread(folder.begin)
+        if not fresh:
+            await self._in_thread(folder.begin)
         rendering = Deferred.fromCoroutine(self._renderer.render(folder))
         lost: list[str] = []
 
@@ -318,7 +327,7 @@ class FactoryService(Service):
         finally:
             self._pause = None
 
-    async def _acquire(self) -> DeferredSemaphore | None:
+    async def _acquire(self) -> _Place | None:
         """Wait for room for one more job; None where the factory stops."""
         if not self.running:
             return None
@@ -334,7 +343,7 @@ class FactoryService(Service):
         if not self.running:
             room.release()
             return None
-        return room
+        return _Place(room)
 
     def _lost(self, text: str) -> None:
         self._server.forget()
@@ -351,3 +360,16 @@ class FactoryService(Service):
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+
+class _Place:
+    """Room for one job, given back once."""
+
+    def __init__(self, room: DeferredSemaphore) -> None:
+        self._room: DeferredSemaphore | None = room
+
+    def release(self) -> None:
+        """Give it back, if it is not given back yet."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.release()

@@ -176,6 +176,7 @@ class Tasks:
         draft.mkdir(mode=0o700)
         (draft / "job.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
         document.path.rename(draft / "source")
+        (draft / "work").mkdir(mode=0o700)
         TaskFolder(self._folder / name, task).remove()
         draft.rename(self._folder / name)
         return TaskFolder(self._folder / name, task)

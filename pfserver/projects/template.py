@@ -149,6 +149,11 @@ class Template:
             raise TemplateError(self._readable(error)) from error
         except RuntimeError as error:
             raise TemplateError(str(error).replace(str(self._folder), "")) from error
+        except BaseException as error:
+            # Rust's panics are no Exception, so that nobody catches them unawares.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise TemplateError(f"Typst cannot set this: {str(error).splitlines()[0]}") from None
 
     def _readable(self, error: typst.TypstError) -> str:
         """``letter.typ, line 5, column 3: unknown variable: x (hint)``, with the project's own names only."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -18,6 +19,8 @@ from pfserver.store.waiting import Arrival, Claim, LeaseOffer, add_jobs, claim_j
 
 Texts = Sequence[tuple[int, str]]
 
+T = TypeVar("T")
+
 #: So many messages are deleted in one commit: others are written in between.
 DELETED_AT_ONCE = 5000
 
@@ -29,6 +32,9 @@ class JobStore:
     def __init__(self, database: Database, clock: IReactorTime) -> None:
         self._database = database
         self._clock = clock
+        self._arrivals = 0
+        self._nothing: dict[tuple[str, ...], int] = {}
+        """By backends, the count of arrivals at which none of their jobs waited: until it changes, none does."""
 
     # -- reads --------
 
@@ -70,7 +76,7 @@ class JobStore:
 
     def add(self, requests: Sequence[JobRequest], *, messages: Texts = ()) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""
-        return self._database.write(add_jobs, Arrival(requests, messages, self._clock.seconds()))
+        return self._arriving(self._database.write(add_jobs, Arrival(requests, messages, self._clock.seconds())))
 
     def claim(
         self, queue: str, backends: Sequence[str], limit: int, *, node: str, messages: Texts = ()
@@ -88,9 +94,24 @@ class JobStore:
         expires_at: float,
         messages: Texts = (),
     ) -> Deferred[Job | None]:
-        """See ``IJobStore``."""
-        offer = LeaseOffer(holder, choose, tuple(backends), expires_at, self._clock.seconds(), tuple(messages))
-        return self._database.write(lease_jobs, offer)
+        """See ``IJobStore``. Where no job waits, that is remembered: idle factories ask again and again."""
+        key, arrivals = tuple(backends), self._arrivals
+        if self._nothing.get(key) == arrivals:
+            return succeed(None)
+        shown = False
+
+        def watch(jobs: Sequence[Job]) -> Job | None:
+            nonlocal shown
+            shown = True
+            return choose(jobs)
+
+        def remember(job: Job | None) -> Job | None:
+            if not shown and self._database.is_private:
+                self._nothing[key] = arrivals
+            return job
+
+        offer = LeaseOffer(holder, watch, key, expires_at, self._clock.seconds(), tuple(messages))
+        return self._database.write(lease_jobs, offer).addCallback(remember)
 
     # -- jobs go on --------
 
@@ -129,7 +150,7 @@ class JobStore:
     def requeue(self, job_id: int, *, node: str, messages: Texts = (), refund: bool = False) -> Deferred[Job]:
         """See ``IJobStore``."""
         step = partial(changes.requeued, node=node, refund=refund)
-        return self._change(job_id, step, messages, replace_artifacts=True)
+        return self._arriving(self._change(job_id, step, messages, replace_artifacts=True))
 
     def renew(self, job_id: int, holder: str, *, expires_at: float) -> Deferred[Job]:
         """See ``IJobStore``."""
@@ -141,6 +162,16 @@ class JobStore:
             while await self._database.write(changes.delete_messages, (job_id, DELETED_AT_ONCE)) == DELETED_AT_ONCE:
                 pass
         await self._database.write(changes.delete_jobs, tuple(job_ids))
+
+    def _arriving(self, writing: Deferred[T]) -> Deferred[T]:
+        """A job begins to wait: known before it is written and again after, since a lease may be asked for between."""
+
+        def arrived(result: Any) -> Any:
+            self._arrivals += 1
+            return result
+
+        self._arrivals += 1
+        return writing.addBoth(arrived)
 
     def _change(
         self,

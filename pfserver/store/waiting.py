@@ -5,7 +5,7 @@ Runs in the writer's transaction. The conditions on ``state`` are literals so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import count
 from typing import Any
@@ -153,20 +153,51 @@ def lease_jobs(connection: sa.Connection, offers: Sequence[LeaseOffer]) -> list[
 
 
 def _lease(connection: sa.Connection, offer: LeaseOffer) -> Job | None:
-    query = sa.select(*JOB_COLUMNS).where(IS_QUEUED, JOBS.c.backend.in_(offer.backends)).order_by(*ORDER)
-    query = query.limit(LEASE_PAGE).with_for_update(skip_locked=True)
-    page = [row_to_job(row) for row in connection.execute(query)]
-    while page:
-        job = offer.choose(page)
+    """Show what waits, page by page; each page has the next jobs of every account, in the order they would run in."""
+    cursors: dict[tuple[str, str], Job | None] = {
+        (backend, account): None for backend in offer.backends for account in _accounts(connection, backend)
+    }
+    while cursors:
+        share = max(LEASE_PAGE // len(cursors), 1)
+        page: list[Job] = []
+        for (backend, account), last in list(cursors.items()):
+            jobs = _next_leasable(connection, backend, account, last, share)
+            page += jobs
+            if len(jobs) < share:
+                del cursors[backend, account]
+            else:
+                cursors[backend, account] = jobs[-1]
+        page.sort(key=lambda job: (-job.request.priority, job.id))
+        job = offer.choose(page) if page else None
         if job is not None:
             return _leased(connection, offer, job)
-        last = page[-1]
-        further = sa.or_(
-            JOBS.c.priority < last.request.priority,
-            sa.and_(JOBS.c.priority == last.request.priority, JOBS.c.id > last.id),
-        )
-        page = [row_to_job(row) for row in connection.execute(query.where(further))]
     return None
+
+
+def _accounts(connection: sa.Connection, backend: str) -> Iterator[str]:
+    """The accounts that have waiting jobs: one step in the index for each, however many jobs they have."""
+    query = sa.select(JOBS.c.account).where(IS_QUEUED, JOBS.c.backend == backend).order_by(JOBS.c.account).limit(1)
+    account = connection.scalar(query)
+    while account is not None:
+        yield account
+        account = connection.scalar(query.where(JOBS.c.account > account))
+
+
+def _next_leasable(
+    connection: sa.Connection, backend: str, account: str, last: Job | None, limit: int
+) -> Sequence[Job]:
+    """The waiting jobs of an account that follow ``last``."""
+    query = (
+        sa.select(*JOB_COLUMNS)
+        .where(IS_QUEUED, JOBS.c.backend == backend, JOBS.c.account == account)
+        .order_by(*ORDER)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    if last is not None:
+        lower = JOBS.c.priority < last.request.priority
+        query = query.where(sa.or_(lower, sa.and_(JOBS.c.priority == last.request.priority, JOBS.c.id > last.id)))
+    return [row_to_job(row) for row in connection.execute(query)]
 
 
 def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job:

@@ -112,10 +112,13 @@ class XMLRPC(Resource):
         if caller is None:
             return  # refused already
         call = exchange.call()
-        method = self._registry.method(call.method)
-        self.calls[method.name] = self.calls.get(method.name, 0) + 1
-        method.check(call.params)
-        result = await method.function(Context(caller, exchange), *call.params)
+        try:
+            method = self._registry.method(call.method)
+            self.calls[method.name] = self.calls.get(method.name, 0) + 1
+            method.check(call.params)
+            result = await method.function(Context(caller, exchange), *call.params)
+        finally:
+            exchange.done()
         if isinstance(result, Delivery):
             self._deliver(request, result)
         else:

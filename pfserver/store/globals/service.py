@@ -29,7 +29,7 @@ from pfserver.errors import ConfigurationError, StoreUnavailable
 from pfserver.interfaces import IGlobals, IGlobalsUpdate, IGlobalsView
 from pfserver.store.globals.batch import Batch
 from pfserver.store.globals.file import MAP_SIZE, GlobalsFile, unavailable
-from pfserver.store.globals.keys import key_of
+from pfserver.store.globals.keys import key_below, key_of
 from pfserver.store.globals.view import TooMuch, View
 
 #: So many messages go into one commit at most: a bound on how long the first of them waits.
@@ -54,6 +54,7 @@ class Globals:
 
     log = Logger()
     key = staticmethod(key_of)
+    below = staticmethod(key_below)
 
     def __init__(
         self,

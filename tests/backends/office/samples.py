@@ -142,3 +142,10 @@ def bomb(path: Path, size: int) -> Path:
 def pdf_text(path: Path) -> str:
     """What pdftotext reads."""
     return subprocess.run(["pdftotext", str(path), "-"], check=True, capture_output=True, text=True).stdout
+
+
+def encrypt(source: Path, profile: Path, *targets: Path) -> None:
+    """Encrypt a document with LibreOffice; the password is ``open sesame``."""
+    script = Path(__file__).with_name("encrypt.py")
+    command = ["/usr/bin/python3", str(script), str(source), str(profile), *map(str, targets)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -19,7 +19,7 @@ from pfserver.frontends.http import HttpFrontEndPlugin
 from pfserver.frontends.http.site import Channel
 from pfserver.model import State, job_id_of
 from pfserver.remote import Account
-from pfserver.wire.xmlrpc import Fault, Reader, Response
+from pfserver.wire.xmlrpc import Fault, Reader, Response, encode_call
 from tests.backends.office import samples
 from tests.frontends.http.support import PDF, HttpCase, encoded
 
@@ -239,6 +239,19 @@ class RequestTests(ChannelCase):
         while not ((job := await self.engine.job(job_id)).attempts and job.state is State.QUEUED):
             await deferLater(reactor, 0.001)
         self.assertEqual((await self.call("jobs.poll", "My factory"))["filename"], "letter.odt")
+
+    async def test_gone_while_a_submission_is_stored(self) -> None:
+        document = (self.projects / "letter.odt").read_bytes()
+        request = {"filename": "mine.odt", "document": encoded(document), "remote": True}
+        call = bytes(encode_call("pfserver.submit", request))
+        _, channel = self.connect()
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(call), call))
+        self.disconnect(channel)
+        while not await self.engine.jobs():
+            await deferLater(reactor, 0.001)
+        # What is stored can be done, though nobody was told that it is.
+        job = await self.call("jobs.poll", "My factory")
+        self.assertEqual(base64.b64decode(job["document"]), document)
 
 
 class ManyTests(ChannelCase):

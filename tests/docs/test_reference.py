@@ -28,10 +28,13 @@ class OptionTests(SynchronousTestCase):
         for key in str(error).partition("the keys are: ")[2].split(", "):
             self.assertRegex(text, rf"\| `\[?{key}(\.NAME)?\]?`|, `\[?{key}\.NAME\]`", key)
 
-    def test_every_plugin_with_options_is_explained(self) -> None:
+    def test_the_options_of_every_plugin_are_explained(self) -> None:
         text = (REFERENCE / "options.md").read_text(encoding="utf-8")
         for plugin in discover().frontends:
             self.assertIn(f"`[frontends.{plugin.name}]`", text)
+        for plugin in discover().backends:
+            if type(plugin).__module__.startswith("pfserver."):
+                self.assertIn(f"`[backends.{plugin.name}]`", text)
 
 
 class PacketTests(SynchronousTestCase):

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import Future as ConcurrentFuture
@@ -173,6 +174,15 @@ def _begin_worker() -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         os.environ[name] = os.environ[name.lower()] = "http://127.0.0.1:9"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
+    threading.Thread(target=_end_with_server, name="pfserver-server-watch", daemon=True).start()
+
+
+def _end_with_server() -> None:
+    """A server that is killed tells nobody: without it, its workers would wait for work for ever."""
+    server = multiprocessing.parent_process()
+    if server is not None:
+        server.join()
+        os._exit(1)
 
 
 def _kill(executor: ProcessPoolExecutor) -> None:

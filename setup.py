@@ -31,6 +31,7 @@ EXTRAS = {
     "docs": ["sphinx>=7.3,<10", "furo>=2024.5", "myst-parser>=3,<6"],
     "test": [
         "hypothesis>=6.100,<7",
+        "distributed>=2024.5",
         "pypdf>=4.2,<8",
         "pypdfium2>=4.30,<6",
         "odfpy>=1.4,<2",

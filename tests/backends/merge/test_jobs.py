@@ -218,7 +218,7 @@ class FailureTests(PressCase):
             "title = \n": "line 1, column 9",
             "[jobs.A]\n": "template",
             '[jobs.A]\ntemplate = "none.typ"\n': "line 2",
-            '[jobs.A]\ntemplate = "t.typ"\nbogus = 1\n': "line 3: unknown key 'bogus'",
+            '[jobs.A]\ntemplate = "t.typ"\nbogus = 1\n': "line 3, column 1: unknown key 'bogus'",
             '[data]\nsource = "d.xlsx"\n[jobs.A]\ntemplate = "t.typ"\n': "d.xlsx",
         }.items():
             self.project("broken", text, d__xlsx=b"x")

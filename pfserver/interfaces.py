@@ -11,7 +11,7 @@ unless said otherwise. What they raise is one of :mod:`pfserver.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,19 @@ class IEngine(Interface):
     # -- remote workers: a lease instead of a claim --------
 
     def lease(
-        holder: str, choose: Callable[[Sequence[Job]], Job | None], *, backends: Sequence[str], seconds: float
+        holder: str,
+        choose: Callable[[Sequence[Job]], Job | None],
+        *,
+        backends: Sequence[str],
+        seconds: float,
+        kind: Hashable = None,
     ) -> Awaitable[Job | None]:
         """Lease the job that ``choose`` picks among the waiting ones of ``backends``, for so many seconds.
 
         ``choose`` sees them in pages until it picks one: each has the next jobs of every account that has some, in the
         order in which they would run. It runs in the store's thread and must only look at its arguments. Two calls
-        never get the same job. None where nothing was picked.
+        never get the same job. None where nothing was picked. Choosers of an equal ``kind`` want the same jobs: a job
+        that one of them has seen and not wanted, with nothing else to pick, is not shown to them again.
         """
 
     def renew(job_id: int, holder: str, *, seconds: float) -> Awaitable[Job]:
@@ -207,6 +213,7 @@ class IJobStore(Interface):
         backends: Sequence[str],
         expires_at: float,
         messages: Sequence[tuple[int, str]] = (),
+        kind: Hashable = None,
     ) -> Awaitable[Job | None]:
         """As :meth:`IEngine.lease`; counts an attempt and adds the messages."""
 

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
-from pfserver.documents.request import FORMATS, Conversion, conversion_of
+from pfserver.documents.request import FORMATS, SECRET, Conversion, conversion_of
 from pfserver.documents.sources import Sources
 from pfserver.errors import LeaseLost, NotAllowed, PFServerError
 from pfserver.frontends.http.exchange import FileSource, Upload
@@ -76,6 +76,9 @@ def can_do(factory: Factory, job: Job) -> bool:
         return False
     if (factory.own_only or wanted.own_factories) and job.request.account != factory.account:
         return False
+    if wanted.pdf_standard or SECRET in job.request.variables:
+        # Nothing of these can be told to a factory: such a job waits for our own LibreOffice.
+        return False
     return any(
         worker.can(wanted.application, wanted.version, wanted.doctype, wanted.format) for worker in factory.workers
     )
@@ -133,6 +136,8 @@ class JobMethods:
                 self._choice.chooser(factory),
                 backends=self._options.backends,
                 seconds=self._options.seconds,
+                # All that can_do looks at.
+                kind=(factory.account, factory.own_only, factory.workers),
             )
             self._factories.seen(factory, leased=1 if job is not None else 0)
             if job is None:

@@ -16,6 +16,8 @@ class Event:
     kind: str
     text: str
     job: str = ""
+    seconds: float | None = None
+    """took: of the poll that brought it; finished: from there to the server's acknowledgement."""
 
 
 #: started, took, finished, released (given back), dropped (another has it, or nobody wants it), away (no server),
@@ -67,9 +69,9 @@ class News:
     tell: Callable[[Event], None]
     on_lost: Callable[[], None]
 
-    def event(self, kind: str, text: str, task: Task | None = None) -> None:
+    def event(self, kind: str, text: str, task: Task | None = None, seconds: float | None = None) -> None:
         """Something happened."""
-        self.tell(Event(kind, text, task.job if task is not None else ""))
+        self.tell(Event(kind, text, task.job if task is not None else "", seconds))
 
     def lost(self, text: str) -> None:
         """The server cannot be reached, or answers as it should not."""

@@ -90,6 +90,7 @@ class FactoryService(Service):
         while (room := await self._acquire()) is not None:
             try:
                 await self._rest(self._bench.broken_until - self._reactor.seconds())
+                asked = self._reactor.seconds()
                 folder = await self._server.poll() if self.running else None
             except (ServerAway, Refused, Fault, OSError) as error:
                 room.release()
@@ -106,7 +107,8 @@ class FactoryService(Service):
                 await self._rest(self._idle.next())
                 continue
             self._idle.reset()
-            self._news.event("took", f"{folder.task.filename} for {folder.task.format or 'any format'}", folder.task)
+            text = f"{folder.task.filename} for {folder.task.format or 'any format'}"
+            self._news.event("took", text, folder.task, self._reactor.seconds() - asked)
             self._begin(folder, room)
 
     async def _not_polled(self, error: Exception, away: Pauses) -> None:

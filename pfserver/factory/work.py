@@ -117,7 +117,7 @@ class Workbench:
         else:
             self._news.status.finished += 1
             seconds = self._reactor.seconds() - began
-            self._news.event("finished", f"{task.filename} in {seconds:.2f} s, result {name}", task)
+            self._news.event("finished", f"{task.filename} in {seconds:.2f} s, result {name}", task, seconds)
         finally:
             if sending is not None:
                 sending.release()

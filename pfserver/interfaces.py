@@ -97,6 +97,9 @@ class IEngine(Interface):
         that one of them has seen and not wanted, with nothing else to pick, is not shown to them again.
         """
 
+    def idle(backends: Sequence[str], kind: Hashable) -> bool:
+        """Whether :meth:`lease` is known to give None to choosers of this kind; False where it has to be asked."""
+
     def renew(job_id: int, holder: str, *, seconds: float) -> Awaitable[Job]:
         """Let the lease end so many seconds from now. Raises ``LeaseLost``, ``NoSuchJob``."""
 
@@ -217,6 +220,9 @@ class IJobStore(Interface):
     ) -> Awaitable[Job | None]:
         """As :meth:`IEngine.lease`; counts an attempt and adds the messages."""
 
+    def idle(backends: Sequence[str], kind: Hashable) -> bool:
+        """As :meth:`IEngine.idle`."""
+
     def renew(job_id: int, holder: str, *, expires_at: float) -> Awaitable[Job]:
         """Move the end of a lease. Raises ``LeaseLost``."""
 
@@ -325,6 +331,8 @@ class IFactories(Interface):
     Made as ``pfserver.store.factories.Factories(database, clock)``: nothing to start or stop, it loads what it keeps
     when it is first asked. What changes something raises ``BadVariable`` and ``StoreUnavailable``.
     """
+
+    changes = Attribute("int: counts the changes of accounts, tokens and factories that were made here")
 
     def account(name: str) -> Awaitable[Account | None]:
         """An account, None where there is none of that name."""

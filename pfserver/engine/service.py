@@ -249,6 +249,10 @@ class Engine:
             return None
         return await self._leases.lease(holder, choose, backends, seconds, kind)
 
+    def idle(self, backends: Sequence[str], kind: Hashable) -> bool:
+        """See ``IEngine``."""
+        return not self._stopping and self._tools.store.idle(backends, kind)
+
     async def renew(self, job_id: int, holder: str, *, seconds: float) -> Job:
         """See ``IEngine``."""
         return await self._leases.renew(job_id, holder, seconds)

@@ -131,6 +131,12 @@ class JobStore:
         leasing: Deferred[Any] = self._database.write(lease_jobs, offer)
         return leasing.addCallback(remember)
 
+    def idle(self, backends: Sequence[str], kind: Hashable) -> bool:
+        """See ``IJobStore``."""
+        key = tuple(backends)
+        refused = self._refused.get((key, kind))
+        return self._arrivals in (self._nothing.get(key), refused.arrivals if refused is not None else None)
+
     def _refused_by(self, backends: tuple[str, ...], kind: Hashable) -> Refused | None:
         """What choosers of a kind have refused; nothing is known of those of no kind."""
         if kind is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import UUID, uuid5
@@ -21,7 +22,7 @@ from pfserver.documents.sources import Sources
 from pfserver.errors import LeaseLost, NotAllowed, PFServerError
 from pfserver.frontends.http.exchange import FileSource, Upload
 from pfserver.frontends.http.identity import Caller
-from pfserver.frontends.http.methods import Context, Delivery, Registry
+from pfserver.frontends.http.methods import Context, Delivery, Idle, Registry
 from pfserver.interfaces import IEngine, IFactories
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 from pfserver.numbers import Number
@@ -118,7 +119,7 @@ class JobMethods:
 
     # -- poll --------
 
-    async def poll(self, context: Context, factory_name: str) -> Value | Delivery:
+    async def poll(self, context: Context, factory_name: str) -> Value | Delivery | Idle:
         """Find a job that matches any of the applications of a factory and lock it.
 
         factory_name is the name of the factory that polls.
@@ -129,19 +130,21 @@ class JobMethods:
 
         Faults: 1 unknown factory, 2 not authorized.
         """
+        changes = self._factories.changes
         factory = await self.factory(context.caller, factory_name)
+        # All that can_do looks at.
+        kind = (factory.account, factory.own_only, factory.workers)
         for _ in range(BROKEN_JOBS):
             job = await self._engine.lease(
                 factory.name,
                 self._choice.chooser(factory),
                 backends=self._options.backends,
                 seconds=self._options.seconds,
-                # All that can_do looks at.
-                kind=(factory.account, factory.own_only, factory.workers),
+                kind=kind,
             )
             self._factories.seen(factory, leased=1 if job is not None else 0)
             if job is None:
-                return {}
+                return Idle(partial(self._still_idle, factory, kind, changes))
             self._choice.chosen(job)
             try:
                 source = await self._in_thread(self._open, job)
@@ -152,6 +155,13 @@ class JobMethods:
             self.log.info("factory.leased", transaction=job.transaction_id, factory=factory.name)
             return self._delivery(factory, job, name, source)
         return {}
+
+    def _still_idle(self, factory: Factory, kind: Hashable, changes: int) -> bool:
+        """Whether a poll would find nothing again; counts it then."""
+        if changes != self._factories.changes or not self._engine.idle(self._options.backends, kind):
+            return False
+        self._factories.seen(factory)
+        return True
 
     def _open(self, job: Job) -> FileSource:
         return FileSource(self._sources.path(job.request))

@@ -499,6 +499,15 @@ class ElsewhereTests(ChannelCase):
             self.assertEqual(fault.code, 2)
             self.assertNotIn("a@example.org", fault.text)
 
+    async def test_strangers_see_health_and_documentation_only(self) -> None:
+        await self.add_factory("Ann's secret machine")
+        for path, status in ((b"/healthz", b"200"), (b"/xmlrpc", b"200"), (b"/metrics", b"403")):
+            transport, channel = self.connect("192.0.2.7")
+            channel.dataReceived(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            data = await self.received(transport)
+            self.assertEqual(data.split()[1], status, path)
+            self.assertNotIn(b"Ann", data)
+
 
 class ClosedTests(ChannelCase):
     """A server that trusts nobody without a token."""

@@ -81,9 +81,12 @@ def _lease(connection: sa.Connection, offer: LeaseOffer) -> Job | Again | None:
         page = [job for walk in walks for job in walk.next(share)]
         walks = [walk for walk in walks if not walk.ended]
         page.sort(key=lambda job: (-job.request.priority, job.id))
-        job = offer.choose(page) if page else None
-        if job is not None:
-            return _leased(connection, offer, job)
+        while page and (job := offer.choose(page)) is not None:
+            leased = _leased(connection, offer, job)
+            if leased is not None:
+                return leased
+            # Another server that shares the database was quicker.
+            page.remove(job)
         known.update(job.id for job in page)
         shown += len(page)
     return None
@@ -123,15 +126,15 @@ class _Walk:
     def next(self, limit: int) -> Sequence[Job]:
         """The jobs that follow, at most ``limit``, without those that were refused."""
         if not self.skims:
-            return [row_to_job(row) for row in self._rows(JOB_COLUMNS, limit, lock=True)]
+            return [row_to_job(row) for row in self._rows(JOB_COLUMNS, limit)]
         while not self._skimmed and not self._exhausted:
             rows = self._rows([JOBS.c.id, JOBS.c.priority], SKIM_PAGE)
             self._skimmed.extend(row.id for row in rows if row.id not in self.refused)
         ids = [self._skimmed.popleft() for _ in range(min(limit, len(self._skimmed)))]
-        query = sa.select(*JOB_COLUMNS).where(IS_QUEUED, JOBS.c.id.in_(ids)).with_for_update(skip_locked=True)
+        query = sa.select(*JOB_COLUMNS).where(IS_QUEUED, JOBS.c.id.in_(ids))
         return [row_to_job(row) for row in self.connection.execute(query)] if ids else []
 
-    def _rows(self, columns: Sequence[sa.ColumnElement[Any]], limit: int, *, lock: bool = False) -> Sequence[Any]:
+    def _rows(self, columns: Sequence[sa.ColumnElement[Any]], limit: int) -> Sequence[Any]:
         query = (
             sa.select(*columns)
             .where(IS_QUEUED, JOBS.c.backend == self.backend, JOBS.c.account == self.account)
@@ -141,8 +144,6 @@ class _Walk:
         if self._id:
             further = sa.and_(JOBS.c.priority == self._priority, JOBS.c.id > self._id)
             query = query.where(sa.or_(JOBS.c.priority < self._priority, further))
-        if lock:
-            query = query.with_for_update(skip_locked=True)
         rows = self.connection.execute(query).all()
         self._exhausted = len(rows) < limit
         if rows:
@@ -150,7 +151,8 @@ class _Walk:
         return rows
 
 
-def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job:
+def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job | None:
+    """Lease a job that is still as it was read; None where it is not."""
     leased = evolve(
         job,
         state=State.LEASED,
@@ -160,9 +162,9 @@ def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job:
         lease_until=offer.expires_at,
         messages=job.messages + len(offer.messages),
     )
-    connection.execute(
+    changed = connection.execute(
         sa.update(JOBS)
-        .where(JOBS.c.id == job.id)
+        .where(JOBS.c.id == job.id, IS_QUEUED, JOBS.c.attempts == job.attempts, JOBS.c.messages == job.messages)
         .values(
             state=leased.state.value,
             node=leased.node,
@@ -172,6 +174,8 @@ def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job:
             messages=leased.messages,
         )
     )
+    if not changed.rowcount:
+        return None
     INSERT_MESSAGES.execute(connection, message_rows(job, offer.messages, offer.time))
     put_in_hand(connection, [leased])
     return leased

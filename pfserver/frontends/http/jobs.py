@@ -239,8 +239,7 @@ class JobMethods:
             return
         if output_format not in FORMATS or wanted.format not in ("", output_format):
             raise Fault(Code.FORMAT_NOT_ASKED_FOR, f"the job is for {wanted.format or ', '.join(FORMATS)}")
-        await self._in_thread(_check_result, document, output_format)
-        artifact = await self._in_thread(_describe, job, wanted, document, output_format)
+        artifact = await self._in_thread(_accept, job, wanted, document, output_format)
 
         def publish(folder: Path) -> Sequence[Artifact]:
             # A copy, since this may be asked for again where the disk is full.
@@ -276,12 +275,10 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _check_result(document: Upload, output_format: str) -> None:
+def _accept(job: Job, wanted: Conversion, document: Upload, output_format: str) -> Artifact:
+    """What a result is. Raises ``Fault`` where it is not what it should be."""
     if not document.size or format_of(document.path) != output_format:
         raise Fault(Code.NOT_VALID, f"the document is not {output_format}")
-
-
-def _describe(job: Job, wanted: Conversion, document: Upload, output_format: str) -> Artifact:
     suffix = odf_suffix(document.path) if output_format == "odf" else f".{output_format}"
     stem = PurePosixPath(file_name(job)).stem or "document"
     artifact = Artifact(

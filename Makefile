@@ -5,6 +5,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Twisted's plugin folder cannot be found in the other editable modes; setuptools warns of this one at each use.
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable
 # What is installed where is remembered here; `make clean` forgets it.
 DONE := $(VENV)/.made
 
@@ -25,21 +27,21 @@ $(DONE)/venv: tools/system-packages
 	@mkdir -p $(DONE) && touch $@
 
 $(DONE)/run: $(DONE)/venv setup.py
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable .
+	$(INSTALL) .
 	@touch $@
 
 $(DONE)/test: $(DONE)/run tools/system-packages
 	tools/system-packages test
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[office,postgres,test]'
+	$(INSTALL) '.[office,postgres,test]'
 	@touch $@
 
 $(DONE)/check: $(DONE)/run
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[office,postgres,test,check,docs]'
+	$(INSTALL) '.[office,postgres,test,check,docs]'
 	@touch $@
 
 $(DONE)/bench: $(DONE)/test
 	tools/system-packages bench
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[bench]'
+	$(INSTALL) '.[bench]'
 	@touch $@
 
 demo: $(DONE)/run

@@ -20,7 +20,6 @@ RUN = [
     "quickjs-ng>=0.16,<1",
     "pikepdf>=9,<11",
     "babel>=2.15,<3",
-    "ijson>=3.2,<4",
     "click>=8.1,<9",
     "rich>=13.7,<16",
 ]
@@ -31,6 +30,7 @@ EXTRAS = {
     "dask": ["distributed>=2024.5"],
     "docs": ["sphinx>=7.3,<10", "furo>=2024.5", "myst-parser>=3,<6"],
     "test": [
+        "build>=1.2,<2",
         "hypothesis>=6.100,<7",
         "pypdf>=4.2,<8",
         "pypdfium2>=4.30,<6",
@@ -61,6 +61,8 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="MIT",
+    license_files=["LICENSE"],
+    keywords="variable data printing, web-to-print, Pageflex, OMI, MUMPS, Officeshots, Typst, job server",
     author="The pfserver developers",
     python_requires=">=3.11",
     packages=[*find_packages(include=["pfserver", "pfserver.*"]), "twisted.plugins"],

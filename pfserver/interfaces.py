@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from zope.interface import Attribute, Interface
 
-from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
+from pfserver.model import Artifact, HeldLock, Job, JobRequest, Message, Outcome, Progress
 from pfserver.remote import Account, Factory
 
 # -- the engine --------
@@ -279,6 +279,12 @@ class IGlobals(Interface):
         Neither name nor subscripts are checked but for what the store cannot keep: raises ``ReferenceTooLong``.
         """
 
+    def below(key: bytes, subscripts: Sequence[bytes]) -> bytes:
+        """The key of a node below another one: ``key(e, n, a + b)`` is ``below(key(e, n, a), b)``.
+
+        For those who name many nodes of one global.
+        """
+
     def read(function: Callable[[IGlobalsView], Any]) -> Any:
         """Call ``function`` with one consistent view, which it must not keep, and return its result. Synchronous."""
 
@@ -323,6 +329,25 @@ class IGlobalsUpdate(IGlobalsView):
 
     def kill(key: bytes) -> None:
         """Remove a node's value and all its descendants."""
+
+
+class ILocks(Interface):
+    """The names that M clients have locked. In memory: a lock lives as long as its session."""
+
+    def held() -> Sequence[HeldLock]:
+        """All locks, by environment, name and subscripts."""
+
+    def take(lock: HeldLock) -> bool:
+        """Lock a name once more for its owner (``count`` is ignored); False where somebody else's lock is in the way.
+
+        In the way are locks of other owners (session and client) on the same name, above it and below it.
+        """
+
+    def give_back(lock: HeldLock) -> None:
+        """Undo one :meth:`take`; nothing happens where the owner has no such lock."""
+
+    def release(session: int, client: bytes | None = None) -> None:
+        """Give back all locks of a session, or of one of its clients."""
 
 
 class IFactories(Interface):
@@ -531,6 +556,8 @@ class IFrontEndServices(Interface):
     state = Attribute("pathlib.Path: the state folder")
     store = Attribute("the database, for front ends that keep tables of their own (see pfserver.store.database)")
     factories = Attribute("IFactories: accounts, tokens and remote factories")
+    globals = Attribute("IGlobals")
+    locks = Attribute("ILocks: shared by all front ends")
     projects_root = Attribute("pathlib.Path")
     build_string = Attribute("str: the server's name and versions, for those who ask")
 
@@ -550,6 +577,7 @@ __all__ = [
     "IGlobalsUpdate",
     "IGlobalsView",
     "IJobStore",
+    "ILocks",
     "IOutputs",
     "IProtocolFactory",
     "IReactorTime",

@@ -177,3 +177,20 @@ class Lease:
     job_id: int
     holder: str
     expires_at: float
+
+
+@frozen
+class HeldLock:
+    """A lock on a name of M, held by one client of one session (OMI: locks)."""
+
+    environment: bytes
+    name: bytes
+    """The global's name without its caret."""
+    subscripts: tuple[bytes, ...]
+    session: int
+    client: bytes
+    """The client's $Job."""
+    agent: str
+    """Whom the session belongs to; empty for anonymous."""
+    count: int
+    """How often it was locked and not unlocked yet."""

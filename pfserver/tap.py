@@ -29,6 +29,7 @@ from zope.interface import implementer
 from pfserver import __version__
 from pfserver.backends.executors import build_workers
 from pfserver.engine.feed import Feed
+from pfserver.engine.locks import LockTable
 from pfserver.engine.reports import Tools
 from pfserver.engine.retention import RetentionRule
 from pfserver.engine.service import Engine, EngineOptions
@@ -48,10 +49,13 @@ from pfserver.interfaces import (
     IFactories,
     IFrontEnd,
     IFrontEndServices,
+    IGlobals,
+    ILocks,
     IWorkers,
 )
 from pfserver.store.database import Database
 from pfserver.store.factories import Factories
+from pfserver.store.globals import Globals
 from pfserver.store.jobs import JobStore
 from pfserver.store.outputs import Outputs
 
@@ -149,6 +153,8 @@ class FrontEndServices:
     factories: IFactories
     projects_root: Path
     build_string: str
+    locks: ILocks
+    globals: IGlobals
 
 
 class Server(Service):
@@ -175,6 +181,12 @@ class Server(Service):
         self._twistd = twistd
         self._ports = Ports(reactor)
         self._database = Database(configuration.store_url, reactor)
+        self._globals = Globals(
+            configuration.state / "globals",
+            reactor,
+            durability=configuration.globals_durability,
+            interval=configuration.globals_interval,
+        )
         self._engine: Engine | None = None
         self._frontends: list[IFrontEnd] = []
         self._starting: Deferred[None] | None = None
@@ -200,6 +212,7 @@ class Server(Service):
     async def _start(self) -> None:
         configuration = self._configuration
         await deferToThread(self._database.open)
+        self._globals.open()
         workers = build_workers(configuration.executor, self._reactor)
         store = JobStore(self._database, self._reactor)
         poll = None if self._database.is_private else SHARED_STORE_POLL
@@ -256,6 +269,8 @@ class Server(Service):
             factories=Factories(self._database, self._reactor),
             projects_root=configuration.projects,
             build_string=BUILD_STRING,
+            locks=LockTable(),
+            globals=self._globals,
         )
         for plugin in self._plugins.frontends:
             endpoints = configuration.endpoints.get(plugin.name, [plugin.default_endpoint])
@@ -290,6 +305,7 @@ class Server(Service):
             await self._engine.stop()
         for frontend in self._frontends:
             await maybeDeferred(frontend.stopService)
+        await self._globals.close()
         await deferToThread(self._database.close)
         self._state.release()
         self.log.info("pfserver stopped")

@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "factory": "factory:factory",
         "factories": "factories:factories",
         "certificates": "certificates:certificates",
-        "globals": "globals:globals_group",
+        "globals": "globals_zwr:globals_group",
         "locks": "globals:locks",
         "doctor": "doctor:doctor",
         "completion": "completion:completion",

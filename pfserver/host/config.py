@@ -44,6 +44,9 @@ class Configuration:
     """How many done jobs are kept."""
     output_roots: Sequence[Path] = ()
     """Folders that a submitter may name as final output folder, besides ``output`` in the state folder."""
+    globals_durability: str = "message"
+    """``message``: M globals are on disk before an update is answered; ``interval``: within so many seconds."""
+    globals_interval: float = 1.0
     backends: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     frontends: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
@@ -121,6 +124,12 @@ def _log_format(key: str, value: Any) -> dict[str, Any]:
     return {key: value}
 
 
+def _durability(key: str, value: Any) -> dict[str, Any]:
+    if value not in ("message", "interval"):
+        raise ConfigurationError(f'{key} must be "message" or "interval"')
+    return {key: value}
+
+
 def _seconds(key: str, value: Any) -> dict[str, Any]:
     return {key: _number(key, value, minimum=0)}
 
@@ -183,6 +192,8 @@ _READERS: Mapping[str, Reader] = {
     "queues": _queues,
     "retention": _retention,
     "output_roots": _output_roots,
+    "globals_durability": _durability,
+    "globals_interval": _seconds,
     "backends": _tables,
     "frontends": _tables,
 }

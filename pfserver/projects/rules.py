@@ -66,6 +66,8 @@ class RuleSet:
             raise JobFailed(Number.RULES_BROKEN, f"{rules.script.name} cannot be read as UTF-8 text") from error
         except ValueError as error:
             raise JobFailed(Number.PROJECT_BROKEN, f"[rules] locales: {error}") from error
+        if "\0" in self._source:
+            raise self._broken("the script holds a zero byte")
         self._context = self._load()
 
     def evaluate(self, record: Mapping[str, Any], job: Mapping[str, Any]) -> tuple[dict[str, Any], list[RuleFailure]]:
@@ -96,14 +98,17 @@ class RuleSet:
                 ]
         except (TypeError, ValueError, RecursionError):
             pass
+        raise self._changed()
+
+    def _changed(self) -> JobFailed:
         text = "the script has changed JavaScript's own objects, so that no rule can be called"
-        raise JobFailed(Number.RULES_BROKEN, f"{self._rules.script.name}: {text}")
+        return JobFailed(Number.RULES_BROKEN, f"{self._rules.script.name}: {text}")
 
     def _stopped(self, text: str) -> list[RuleFailure]:
         """A rule was ended by a limit that it could not catch; gives its failure behind those before it."""
         self._context.set_time_limit(LOAD_SECONDS)
-        variable = str(self._context.eval("`${pfCurrent}`"))
-        _, before = self._answer(self._context.eval("`[{},${pfStringify(pfFailures)}]`"))
+        variable = str(self._context.eval("pfJoined([pfCurrent], '')"))
+        _, before = self._answer(self._context.eval("pfJoined(['[{},', pfStringify(pfFailures), ']'], '')"))
         line, column = self._place(*(_position(text) or (2, 1)))
         reason = text.splitlines()[0] if text else "stopped"
         if "interrupted" in reason:
@@ -136,12 +141,18 @@ class RuleSet:
             context.eval("globalThis.pfError = null; pfModule.then(() => 0, (e) => { pfError = e; }); 0")
             while context.execute_pending_job():
                 pass
-            failed = context.eval("pfError === null ? '' : String(pfError) + '\\n' + (pfError.stack || '')")
+            failed = context.eval(
+                "pfError === null ? '' : pfJoined([pfReason(pfError), pfError && pfError.stack], '\\n')"
+            )
         except quickjs.JSException as error:
             raise self._broken(str(error)) from error
         if failed:
             raise self._broken(failed)
-        missing = json.loads(context.eval(f"JSON.stringify({names}.filter((name) => pfFound[name] === null))"))
+        try:
+            wanted = f"{names}.filter((name) => pfFound[name] === null)"
+            missing = json.loads(context.eval(f"pfStringify({wanted})"))
+        except (quickjs.JSException, ValueError, TypeError) as error:
+            raise self._changed() from error
         if missing:
             raise JobFailed(Number.RULES_BROKEN, f"{self._rules.script.name} has no function {', '.join(missing)}")
         context.eval(f"const pfRules = {names}.map((name) => [name, pfFound[name]]); 0")

@@ -110,6 +110,11 @@ class Template:
             input=str(folder / NOTHING), root=str(folder), font_paths=typst.Fonts(include_system_fonts=False)
         )
 
+    def check(self, job: Mapping[str, Any]) -> None:
+        """Load the template without a record. Raises ``TemplateError`` for what is wrong with it by itself."""
+        # A standard may ask for what only a record brings, such as a title.
+        self._compile("pdf", [], job, pdf_standards=[], pdf_tags=False)
+
     def set(self, records: Sequence[Mapping[str, Any]], job: Mapping[str, Any]) -> Setting:
         """Set records together. Raises ``TemplateError`` where one of them cannot be."""
         pdf = self._compile("pdf", records, job, pdf_standards=self._standards, pdf_tags=self._tags)
@@ -144,6 +149,11 @@ class Template:
             raise TemplateError(self._readable(error)) from error
         except RuntimeError as error:
             raise TemplateError(str(error).replace(str(self._folder), "")) from error
+        except BaseException as error:
+            # Rust's panics are no Exception, so that nobody catches them unawares.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise TemplateError(f"Typst cannot set this: {str(error).splitlines()[0]}") from None
 
     def _readable(self, error: typst.TypstError) -> str:
         """``letter.typ, line 5, column 3: unknown variable: x (hint)``, with the project's own names only."""

@@ -23,8 +23,8 @@ _LOOKS = re.compile(
     r"|(?<![\w-])(?:pagebreak|colbreak)\b(?!\s*\(\s*weak\s*:\s*true\s*\))"
     r"|\bsys\.inputs\b|\bpar\.line\b|(?<![\w-])(?:both|binding|inside|outside)\s*:"
     # Counters that the driver does not begin again, and kinds of figures, which have such counters.
-    r"|(?<![\w-])counter\s*\(\s*(?!(?:page|heading|footnote|math\.equation)\s*\)"
-    r"|figure\.where\(\s*kind:\s*(?:image|table|raw)\s*\)\s*\))|(?<![\w-])kind\s*:\s*(?!image\b|table\b|raw\b)"
+    r"|(?<![\w-])counter\s*\((?!\s*(?:page|heading|footnote|math\.equation)\s*\)"
+    r"|\s*figure\.where\(\s*kind:\s*(?:image|table|raw)\s*\)\s*\))|(?<![\w-])kind\s*:(?!\s*(?:image|table|raw)\b)"
     # Blank pages to the next odd or even one depend on the pages before.
     r"|(?<![\w-])to\s*:\s*\"(?:odd|even)\"",
     re.MULTILINE,

@@ -68,6 +68,28 @@ class SampleTests(SynchronousTestCase):
         self.assertEqual(json.loads(self.run_here("queue", "--json").stdout), {"queue": None, "waiting": 0})
         self.assertEqual(self.run_here("cancel", "T0000001").stdout, "T0000001: Job Status = SUCCESS\n")
 
+    def test_a_terminal_sees_a_bar(self) -> None:
+        """Run on a pseudo-terminal: the bar is there, and what it shows is not printed as well."""
+        controller, terminal = os.openpty()
+        environment = {**os.environ, "PFSERVER_SERVER": self.address, "PYTHONPATH": str(ROOT)}
+        command = [str(BIN / "pfserver"), "submit", "Sample Project.pf", "Job 1", "--watch"]
+        with subprocess.Popen(
+            command, stdin=terminal, stdout=terminal, stderr=terminal, env={**environment, "TERM": "xterm-256color"}
+        ) as process:
+            os.close(terminal)
+            printed = b""
+            try:
+                while more := os.read(controller, 65536):
+                    printed += more
+            except OSError:
+                pass  # How Linux tells that the other side of a pseudo-terminal is closed.
+            os.close(controller)
+        text = printed.decode()
+        self.assertEqual(process.returncode, 0, text)
+        self.assertIn("\u2501" * 30, text)
+        self.assertIn("J0000101 Job Status = SUCCESS", text)
+        self.assertIn("12 documents", text)
+
     def test_outcomes_are_exit_codes(self) -> None:
         project = self.folder / "projects" / "fails.pf"
         project.write_text(
@@ -116,8 +138,26 @@ class AloneTests(SynchronousTestCase):
         for shell in ("bash", "zsh", "fish"):
             self.assertIn("_PFSERVER_COMPLETE", run("completion", shell).stdout)
 
+    def test_completion_completes(self) -> None:
+        for words, expected in (("pfserver sub", "submit"), ("pfserver submit a.pf --w", "--watch")):
+            done = subprocess.run(
+                [str(BIN / "pfserver")],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT),
+                    "_PFSERVER_COMPLETE": "bash_complete",
+                    "COMP_WORDS": words,
+                    "COMP_CWORD": str(words.count(" ")),
+                },
+            )
+            self.assertEqual(done.stdout, f"plain,{expected}\n", done.stderr)
+
     def test_doctor(self) -> None:
         done = run("doctor")
+        self.assertIn("All that the server needs is here.", done.stdout)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("twistd pfserver", done.stdout)
         findings = json.loads(run("doctor", "--json").stdout)

@@ -65,6 +65,11 @@ class LoadTests(TestCase):
         self.assertEqual(configuration.backends, {"merge": {"max_documents": 7}})
         self.assertEqual(configuration.frontends, {"pageflex": {"timeout": 3}})
 
+    def test_globals(self) -> None:
+        self.assertEqual((self.load("").globals_durability, self.load("").globals_interval), ("message", 1.0))
+        lazy = self.load('globals_durability = "interval"\nglobals_interval = 0.2')
+        self.assertEqual((lazy.globals_durability, lazy.globals_interval), ("interval", 0.2))
+
     def test_the_command_line_wins(self) -> None:
         configuration = self.load('state = "a"\nomi = "tcp:1"', state="b", omi=["tcp:2"], projects=None)
         self.assertEqual(configuration.state, Path("b").absolute())
@@ -78,6 +83,8 @@ class LoadTests(TestCase):
             ("shutdown_grace = -1", "shutdown_grace"),
             ("shutdown_grace = true", "shutdown_grace"),
             ('log_format = "xml"', "log_format"),
+            ('globals_durability = "none"', "globals_durability"),
+            ("globals_interval = -1", "globals_interval"),
             ("pageflex = 8008", "pageflex"),
             ('pageflex = ["off", "tcp:1"]', "pageflex"),
             ("queues = 1", "queues"),

@@ -7,9 +7,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import treq
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.web.client import Agent, BrowserLikeRedirectAgent, ResponseFailed
+from twisted.web.error import SchemeNotSupported
 
 from pfserver.errors import JobFailed
 from pfserver.projects.sources.common import broken
@@ -48,7 +49,9 @@ async def fetch(url: str, folder: Path, reactor: Any, *, limit: int, seconds: fl
         raise broken(url, f"was not fetched within {seconds:g} seconds") from error
     except _TooLarge as error:
         raise broken(url, f"is larger than {limit} bytes") from error
-    except (ConnectError, DNSLookupError, ResponseFailed, ConnectionLost, ValueError) as error:
+    except (ConnectError, ConnectionLost, DNSLookupError, ResponseFailed, SchemeNotSupported, ValueError) as error:
+        if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
+            raise broken(url, f"was not fetched within {seconds:g} seconds") from error
         raise broken(url, f"cannot be fetched: {type(error).__name__}") from error
 
 

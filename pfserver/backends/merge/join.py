@@ -11,10 +11,12 @@ from typing import IO
 from attrs import frozen
 
 from pfserver.backends.merge.pdf import (
+    TREE_ENTRIES,
     TypstPdf,
     array,
     cross_references,
     known_shape,
+    label_tree,
     named,
     number,
     references,
@@ -69,7 +71,7 @@ class _Joined:
         self._nums: list[bytes] = []
         self._next_key = 0
         self._ids: list[tuple[bytes, bytes]] = []
-        self._labels: list[tuple[int, bytes]] = []
+        self._labels: list[bytes] = []
         self._targets: list[tuple[bytes, bytes]] = []
         self._known: dict[bytes, bytes] = {}
         self._catalog = self._tree = self._document = self._metadata = self._trailer = b""
@@ -94,8 +96,7 @@ class _Joined:
             text, rest = pdf.halves(old)
             if rest.startswith(b"\nstream\n"):
                 streams[old] = text, rest
-            elif not (outlines and text.startswith(b"<</Parent ") and b"/Title" in text):
-                # What begins with its parent and has a title is a bookmark: those of the records take its place.
+            elif not (text.startswith(b"<</Type/PageLabel") or _is_bookmark(text)):
                 texts[old] = text
         table = {b"%d" % pdf.document: b"%d 0 R" % self.DOCUMENT}
         again = self._known_already(texts, streams, table)
@@ -109,7 +110,7 @@ class _Joined:
         kids = renumber(array(pdf.text(pdf.pages_root), b"/Kids"), table)
         node = b"<</Type/Pages/Parent %d 0 R/Count %d/Kids[%s]>>" % (self.PAGES, len(pdf.pages), kids)
         self._put(table[b"%d" % pdf.pages_root], node + _END)
-        self._note(pdf, table, labels, metadata)
+        self._note(pdf, table, metadata)
 
     def _known_already(
         self, texts: dict[int, bytes], streams: dict[int, tuple[bytes, bytes]], table: dict[bytes, bytes]
@@ -163,12 +164,10 @@ class _Joined:
         mark = b"%d-" % self._part
         return b"(" + mark if bracket == b"(" else b"<" + mark.hex().encode("ascii")
 
-    def _note(self, pdf: TypstPdf, table: dict[bytes, bytes], labels: int, metadata: int) -> None:
+    def _note(self, pdf: TypstPdf, table: dict[bytes, bytes], metadata: int) -> None:
         """Remember what is written at the end for all parts together."""
         self._kids.append(table[b"%d" % pdf.pages_root])
-        if labels:
-            entries = re.findall(rb"(\d+) (\d+) 0 R", array(pdf.text(labels), b"<</Nums"))
-            self._labels += [(int(page) + len(self.pages), table[label]) for page, label in entries]
+        self._labels += pdf.labels or [b""] * len(pdf.pages)
         self.pages += [table[b"%d" % page] for page in pdf.pages]
         if pdf.tree:
             self._children += [table[b"%d" % child] for child in pdf.children]
@@ -178,6 +177,12 @@ class _Joined:
         if b"/Names" in pdf.catalog:
             names = named(pdf.catalog, b"/Names<</Dests<</Names")
             self._targets += [(self._mark(name[:1]) + name[1:], table[b"%d" % one]) for one, name in names.items()]
+        if pdf.tree and not self._document:
+            kept = b"".join(TREE_ENTRIES.findall(pdf.text(pdf.tree)))
+            self._tree = renumber(kept, table)
+            text = pdf.text(pdf.document)
+            head = without(text[: text.index(b"/K[")], b"P")
+            self._document = renumber(head, table) + b"/P %d 0 R" % self.TREE
         if self._part > 1:
             return
         keys = (b"Pages", b"Metadata", b"StructTreeRoot", b"Outlines", b"PageLabels")
@@ -185,12 +190,6 @@ class _Joined:
         self._catalog = renumber(catalog, table)
         self._trailer = renumber(re.sub(rb"/Size \d+|/Root \d+ 0 R", b"", pdf.trailer), table)
         self._metadata = pdf.halves(metadata)[1] if metadata else b""
-        if pdf.tree:
-            kept = re.search(rb"/RoleMap<<.*?>>|/Namespaces\[.*?\]", pdf.text(pdf.tree), re.DOTALL)
-            self._tree = renumber(kept[0], table) if kept else b""
-            text = pdf.text(pdf.document)
-            head = without(text[: text.index(b"/K[")], b"P")
-            self._document = renumber(head, table) + b"/P %d 0 R" % self.TREE
 
     # -- the whole --------
 
@@ -209,9 +208,7 @@ class _Joined:
         if bookmarks:
             self._outline(bookmarks)
             catalog += b"/Outlines %d 0 R" % self.OUTLINES
-        if self._labels:
-            first = b"" if self._labels[0][0] == 0 else b"0<<>>"
-            catalog += b"/PageLabels<</Nums[%s%s]>>" % (first, b" ".join(b"%d %s" % label for label in self._labels))
+        catalog += label_tree(self._labels)
         if self._targets:
             catalog += b"/Names<</Dests<</Names[%s]>>>>" % _entries(self._targets)
         if self._metadata:
@@ -244,6 +241,11 @@ class _Joined:
         old, _, _ = reference.partition(b" ")
         self._offsets[int(old) - 1] = self._position
         self._position += self._file.write(b"%s 0 obj\n%s\n" % (old, text))
+
+
+def _is_bookmark(text: bytes) -> bool:
+    """What begins with its parent and has a title is a bookmark: those of the records take its place."""
+    return text.startswith(b"<</Parent ") and b"/Title" in text
 
 
 def _entries(names: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -17,17 +17,24 @@ from functools import cached_property
 
 _REFERENCE = re.compile(rb"(\d+) 0 R\b")
 _STRING = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\))*\)"
-_STRINGS = re.compile(_STRING, re.DOTALL)
+_PARENTHESES = re.compile(rb"\\.|[()]", re.DOTALL)
 #: A string that looks as if it held a reference, or one with parentheses inside: they need a closer look.
-_SUSPICIOUS = re.compile(rb"\([^()]*(?:\d 0 (?:R|obj)|[^()\\]\()", re.DOTALL)
+_SUSPICIOUS = re.compile(rb"\\[()]|\([^()]*(?:\d 0 (?:R|obj)|\()", re.DOTALL)
 
 _PAGE_OF_ELEMENT = re.compile(rb"/Pg (\d+) 0 R")
-_SUSPICIOUS_PAGE = re.compile(rb"\([^)]*/Pg ")
+_SUSPICIOUS_PAGE = re.compile(rb"\([^)]*/Pg |\\[()]")
+
+_NO_LABEL = b"<</Type/PageLabel>>"
+_LABEL_NUMBER = re.compile(rb"/St (\d+)")
 
 _DIGITS = b"0123456789"
 
 #: What in a catalog cannot be divided among records.
 _WHOLE = re.compile(rb"/(?:AF|EmbeddedFiles|AcroForm|OpenAction|OCProperties|Threads|AA|Collection)\b")
+
+
+#: What a structure tree has for all of its elements.
+TREE_ENTRIES = re.compile(rb"/RoleMap<<.*?>>|/Namespaces\[.*?\]", re.DOTALL)
 
 
 class UnknownShape(Exception):
@@ -53,7 +60,7 @@ class TypstPdf:
         self.data = data
         self._find_objects()
         self.catalog = self.text(self.root)
-        if _WHOLE.search(_STRINGS.sub(b"()", self.catalog)):
+        if _WHOLE.search(without_strings(self.catalog)):
             raise UnknownShape("something belongs to the whole document")
         self.pages_root = number(self.catalog, b"/Pages")
         self.pages = references(array(self.text(self.pages_root), b"/Kids"))
@@ -122,6 +129,10 @@ class TypstPdf:
         if not self.tree:
             return
         text = self.text(self.tree)
+        if b"/ParentTree" not in text:
+            # Pages of nothing: there is nothing to be in an order.
+            self.tree = 0
+            return
         top = references(array(text, b"/K"))
         nums = array(text, b"/ParentTree<</Nums")
         if len(top) != 1:
@@ -151,7 +162,7 @@ class TypstPdf:
         for child in self.children:
             blob = self.data[self.offsets[before + 1] : self.ends[child]]
             if b"(" in blob and _SUSPICIOUS_PAGE.search(blob):
-                blob = _STRINGS.sub(b"()", blob)
+                blob = without_strings(blob)
             pages = [self.page_index[int(page)] for page in set(_PAGE_OF_ELEMENT.findall(blob))]
             if not pages:
                 raise UnknownShape("a part of the structure is on no page")
@@ -160,6 +171,22 @@ class TypstPdf:
         firsts = [first for first, _ in found]
         if firsts != sorted(firsts):
             raise UnknownShape("the structure is not in the order of the pages")
+        return found
+
+    @cached_property
+    def labels(self) -> list[bytes]:
+        """The label of each page; empty where no page has one."""
+        root = number(self.catalog, b"/PageLabels", missing=0)
+        if not root:
+            return []
+        entries = re.findall(rb"(\d+) (\d+) 0 R", array(self.text(root), b"<</Nums"))
+        known = {int(page): self.text(int(label)) for page, label in entries}
+        found: list[bytes] = []
+        label = _NO_LABEL
+        for page in range(len(self.pages)):
+            # Typst leaves away a number that is one less than the last, and means one more (0.15).
+            label = known[page] if page in known else _stepped(label, -1)
+            found.append(label)
         return found
 
     def elements(self, first: int, end: int) -> tuple[range, list[int]]:
@@ -178,6 +205,25 @@ class TypstPdf:
 
 
 # -- pieces of text --------
+
+
+def _stepped(label: bytes, by: int) -> bytes:
+    """The label whose number is so much larger; one without a number stays as it is."""
+    return _LABEL_NUMBER.sub(lambda match: b"/St %d" % (int(match[1]) + by), label)
+
+
+def label_tree(labels: Sequence[bytes]) -> bytes:
+    """The entry of a catalog for the labels of all pages, each written where it does not follow from the one before."""
+    if not any(labels):
+        return b""
+    entries: list[bytes] = []
+    following = b""
+    for page, label in enumerate(labels):
+        label = label or _NO_LABEL
+        if label != following:
+            entries.append(b"%d%s" % (page, label))
+        following = _stepped(label, 1)
+    return b"/PageLabels<</Nums[%s]>>" % b"".join(entries)
 
 
 def number(text: bytes, key: bytes, missing: int | None = None) -> int:
@@ -202,8 +248,32 @@ def array(text: bytes, key: bytes) -> bytes:
 def references(text: bytes) -> list[int]:
     """The objects that a text refers to, in order; strings are looked over."""
     if b"(" in text and _SUSPICIOUS.search(text):
-        text = _STRINGS.sub(b"()", text)
+        text = without_strings(text)
     return [int(found) for found in _REFERENCE.findall(text)]
+
+
+def _strings(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where the strings of a text begin and end; they may have parentheses inside of one another."""
+    depth = begin = 0
+    for match in _PARENTHESES.finditer(text):
+        if match[0] == b"(":
+            begin = begin if depth else match.start()
+            depth += 1
+        elif match[0] == b")":
+            depth -= 1
+            if depth == 0:
+                yield begin, match.end()
+    if depth:
+        raise UnknownShape("a string without an end")
+
+
+def without_strings(text: bytes) -> bytes:
+    """A text without its strings."""
+    pieces, at = [], 0
+    for begin, end in _strings(text):
+        pieces.append(text[at:begin])
+        at = end
+    return b"".join([*pieces, text[at:]])
 
 
 def named(text: bytes, key: bytes) -> dict[int, bytes]:
@@ -230,11 +300,10 @@ def without(text: bytes, *keys: bytes) -> bytes:
 def renumber(text: bytes, table: Mapping[bytes, bytes]) -> bytes:
     """A text in which each reference is replaced: the table gives ``b"12 0 R"`` for ``b"7"``; what it lacks is null."""
     if b"(" in text and _SUSPICIOUS.search(text):
-        pieces = []
-        at = 0
-        for match in _STRINGS.finditer(text):
-            pieces += [_renumber(text[at : match.start()], table), match[0]]
-            at = match.end()
+        pieces, at = [], 0
+        for begin, end in _strings(text):
+            pieces += [_renumber(text[at:begin], table), text[begin:end]]
+            at = end
         return b"".join([*pieces, _renumber(text[at:], table)])
     return _renumber(text, table)
 

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, fields, frozen, validators
+from attrs import field, frozen, validators
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from pfserver.backends.merge.production import Production
-from pfserver.errors import BadProject, BadVariable, ConfigurationError
+from pfserver.errors import BadProject, BadVariable
 from pfserver.interfaces import IBackend, IBackendPlugin, IBackendServices, IReporter
 from pfserver.model import JobRequest, Outcome
+from pfserver.options import read_table
 from pfserver.projects.folders import ProjectFolders
 from pfserver.projects.project import Project, load
 from pfserver.projects.records import Records, RecordSource
@@ -47,18 +48,6 @@ class MergeOptions:
     """Seconds for fetching it."""
     drives: Mapping[str, str] = field(factory=dict, validator=validators.instance_of(dict))
     """From a drive letter or UNC prefix, as storefronts send them, to a folder under the projects root."""
-
-
-def read_options(table: Mapping[str, Any]) -> MergeOptions:
-    """The options of a configuration table. Raises ``ConfigurationError``."""
-    names = [attribute.name for attribute in fields(MergeOptions)]
-    for key in table:
-        if key not in names:
-            raise ConfigurationError(f"unknown key {key!r} in [backends.merge]; the keys are: {', '.join(names)}")
-    try:
-        return MergeOptions(**table)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"[backends.merge]: {error.args[0]}") from error
 
 
 @implementer(IBackend)
@@ -136,4 +125,4 @@ class MergeBackendPlugin:
 
     def build(self, services: IBackendServices, options: Mapping[str, Any]) -> MergeBackend:
         """See ``IBackendPlugin``."""
-        return MergeBackend(services, read_options(options))
+        return MergeBackend(services, read_table(MergeOptions, options, "backends.merge"))

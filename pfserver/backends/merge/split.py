@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from pfserver.backends.merge.pdf import (
+    TREE_ENTRIES,
     TypstPdf,
+    UnknownShape,
     array,
     cross_references,
     known_shape,
+    label_tree,
     named,
     number,
     references,
@@ -69,7 +72,6 @@ class _Splitter:
         self._closures: dict[int, frozenset[int]] = {}
         self._metadata = number(pdf.catalog, b"/Metadata", missing=0)
         self._outlines = number(pdf.catalog, b"/Outlines", missing=0)
-        labels = number(pdf.catalog, b"/PageLabels", missing=0)
         self._stop = {0, pdf.pages_root, pdf.tree, pdf.document, pdf.root, self._metadata, self._outlines, *pdf.pages}
         keys = (b"Pages", b"Metadata", b"StructTreeRoot", b"Outlines", b"PageLabels")
         self._catalog = without(pdf.catalog, *keys).removesuffix(b">>")
@@ -81,15 +83,16 @@ class _Splitter:
                 self._targets.setdefault(self._page_of(one), []).append((one, name))
         self._tree = b""
         if pdf.tree:
-            kept = re.search(rb"/RoleMap<<.*?>>|/Namespaces\[.*?\]", pdf.text(pdf.tree), re.DOTALL)
-            self._tree = kept[0] if kept else b""
-        self._labels: dict[int, int] = {}
-        if labels:
-            found = re.findall(rb"(\d+) (\d+) 0 R", array(pdf.text(labels), b"<</Nums"))
-            self._labels = {int(page): int(label) for page, label in found}
+            kept = b"".join(TREE_ENTRIES.findall(pdf.text(pdf.tree)))
+            self._tree = kept
         self._marks: dict[int, list[_Mark]] = {}
+        range_of = {page: first for first, end in ranges for page in range(first, end)}
         for mark in self._top_marks():
             self._marks.setdefault(mark.page, []).append(mark)
+            pages = {self._page_of(number(pdf.text(item), b"/Dest")) for item in mark.below}
+            if {range_of.get(page) for page in pages} - {range_of.get(mark.page)}:
+                # The first heading of a record may be of a lower level than the last one before it.
+                raise UnknownShape("a bookmark of one record lies below that of another")
         self._trailer = re.sub(rb"/Size \d+|/ID\s*\[.*?\]|/Root \d+ 0 R", b"", pdf.trailer, flags=re.DOTALL)
         self._xmp = self._read_xmp()
         self._share(ranges)
@@ -211,7 +214,6 @@ class _Splitter:
         targets = {one: name for page in range(first, end) for one, name in self._targets.get(page, ())}
         own = set(self._closure(pages)).union(targets)
         own.update(number(pdf.text(item), b"/Dest") for item in items)
-        own.update(self._labels[page] for page in range(first, end) if page in self._labels)
         keys = self._parent_keys(pages) if elements else {}
         own.update(value for value in keys.values() if value not in elements)
         numbers = sorted(own.difference(self._new))
@@ -311,13 +313,7 @@ class _Splitter:
             catalog += b"/StructTreeRoot %d 0 R" % new[pdf.tree]
         if self._outlines in new:
             catalog += b"/Outlines %d 0 R" % new[self._outlines]
-        labels = [(page - first, self._labels[page]) for page in range(first, end) if page in self._labels]
-        if labels:
-            begin = b"" if labels[0][0] == 0 else b"0<<>>"
-            catalog += b"/PageLabels<</Nums[%s%s]>>" % (
-                begin,
-                b" ".join(b"%d %d 0 R" % (page, new[label]) for page, label in labels),
-            )
+        catalog += label_tree(pdf.labels[first:end])
         if targets:
             entries = sorted((name, new[one]) for one, name in targets.items())
             catalog += b"/Names<</Dests<</Names[%s]>>>>" % b"".join(b"%s%d 0 R" % entry for entry in entries)

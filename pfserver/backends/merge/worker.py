@@ -15,7 +15,7 @@ import pikepdf
 from attrs import field, frozen
 
 from pfserver.backends.merge.join import Bookmark, join
-from pfserver.backends.merge.pdf import TypstPdf, UnknownShape
+from pfserver.backends.merge.pdf import TypstPdf, UnknownShape, known_shape
 from pfserver.backends.merge.split import split
 from pfserver.errors import JobFailed, OutputUnavailable
 from pfserver.numbers import Number
@@ -158,7 +158,7 @@ def _loaded(work: Work) -> tuple[RuleSet | None, Template]:
         table = work.table
         template = Template(work.folder, work.fonts, table.pdf_standard, table.tags, together=work.together)
         try:
-            template.set([], work.job)
+            template.check(work.job)
         except TemplateError as error:
             raise JobFailed(Number.TEMPLATE_BROKEN, str(error)) from error
         found = rules, template
@@ -233,10 +233,12 @@ def _split(work: Work, template: Template, records: Records, setting: Setting) -
     if not work.table.pdf_standard:
         # Whoever asks for a standard gets files that Typst itself made and checked.
         try:
-            yield from split(TypstPdf(setting.pdf), [setting.pages(index) for index in range(len(records))])
+            with known_shape():
+                yield from split(TypstPdf(setting.pdf), [setting.pages(index) for index in range(len(records))])
             return
         except UnknownShape:
-            pass
+            # Which is a matter of the template: the records to come are not worth a try.
+            template.together = False
     for _, values in records:
         yield template.set([values], work.job).pdf
 

@@ -48,10 +48,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
+def shown(line: Line) -> str:
+    """One message as people read it: further lines stand below the first one's text."""
+    return f"{line.kind}{line.number:07d} {printable(line.text)}".replace("\n", "\n         ")
+
+
 def print_line(line: Line, as_json: bool) -> None:
     """One message, on one line of JSON or as the monitor tells it."""
     if as_json:
         click.echo(json.dumps({"kind": line.kind, "number": line.number, "text": line.text}, ensure_ascii=False))
         return
-    text = printable(line.text).replace("\n", "\n         ")
-    click.secho(f"{line.kind}{line.number:07d} {text}", fg="red" if line.is_error else None)
+    click.secho(shown(line), fg="red" if line.is_error else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -64,8 +64,16 @@ def doctor(servers: Servers, as_json: bool) -> int:
     else:
         for finding in findings:
             mark = click.style("ok     ", fg="green") if finding.found else click.style("missing", fg="yellow")
-            click.echo(f"{mark} {finding.name:14} {finding.found or finding.gives}")
+            click.echo(f"{mark} {finding.name:16} {finding.found or finding.gives}")
+        click.echo(_verdict(findings))
     return int(any(finding.needed and not finding.found for finding in findings))
+
+
+def _verdict(findings: Iterable[Finding]) -> str:
+    lost = [finding.name for finding in findings if finding.needed and not finding.found]
+    if lost:
+        return f"pfserver cannot run without: {', '.join(lost)}. Install it again: pip install pfserver"
+    return "All that the server needs is here. What is missing adds what is said beside it."
 
 
 def _python() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -21,5 +22,5 @@ def init(directory: Path) -> None:
         raise click.ClickException(f"cannot write to {directory}: {error.strerror}") from error
     click.echo(f"Wrote {project}")
     click.echo("Try it:")
-    click.echo(f"  twistd --nodaemon pfserver --projects '{directory}'")
-    click.echo(f"  pfserver submit '{project.name}' 'Job 1' --watch")
+    click.echo(f"  {shlex.join(['twistd', '--nodaemon', 'pfserver', '--projects', str(directory)])}")
+    click.echo(f"  {shlex.join(['pfserver', 'submit', project.name, 'Job 1', '--watch'])}")

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
-from pfserver.client.commands.common import EXIT_CODES, print_line, printable
+from pfserver.client.commands.common import EXIT_CODES, print_line, printable, shown
 from pfserver.client.conversation import outcome_of, progress_of
 from pfserver.client.errors import NoServer
 from pfserver.model import Outcome
 from pfserver.numbers import Number
 from pfserver.wire.pageflex import Line
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+#: How the last word on a job looks.
+COLOURS = {Outcome.COMPLETED: "green", Outcome.PARTIAL: "yellow", Outcome.FAILED: "red", Outcome.CANCELLED: "yellow"}
 
 
 def show(lines: Iterable[Line], transaction: str, as_json: bool) -> Outcome:
@@ -42,20 +50,34 @@ def _plain(lines: Iterable[Line], as_json: bool) -> Outcome | None:
 
 
 def _live(lines: Iterable[Line], transaction: str) -> Outcome | None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    from rich.text import Text
+    """A bar below the messages, which go by as in a pipe; what moves the bar is not printed as well."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     outcome = None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[told]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns) as progress:
-        task = progress.add_task(transaction, total=None)
+        task = progress.add_task(transaction, total=None, told="waiting")
         for line in lines:
-            done = progress_of(line)
-            if done is not None:
-                progress.update(task, completed=done[0], total=done[1] or (done[0] if outcome_of(line) else None))
-            if line.number == Number.PROGRESS:
-                continue
-            style = "red" if line.is_error else "green" if outcome_of(line) is Outcome.COMPLETED else ""
-            progress.console.print(Text(f"{line.number:07d} {printable(line.text)}", style=style))
             outcome = outcome_of(line) or outcome
+            if line.number == Number.PROGRESS:
+                done, total = progress_of(line) or (0, None)
+                progress.update(task, completed=done, total=total, told=printable(line.text))
+                continue
+            if outcome_of(line) is not None:
+                done, _ = progress_of(line) or (0, None)
+                progress.update(task, completed=done or 1, total=done or 1, told=f"{done} documents")
+            progress.console.print(_styled(line), soft_wrap=True)
     return outcome
+
+
+def _styled(line: Line) -> Text:
+    from rich.text import Text
+
+    outcome = outcome_of(line)
+    style = "red" if line.is_error else "" if outcome is None else f"bold {COLOURS[outcome]}"
+    return Text(shown(line), style=style)

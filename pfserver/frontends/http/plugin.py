@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, fields, frozen, validators
+from attrs import field, frozen, validators
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -20,7 +20,6 @@ from zope.interface import implementer
 from pfserver.documents import request as names
 from pfserver.documents.sources import Sources
 from pfserver.documents.uploads import Uploads
-from pfserver.errors import ConfigurationError
 from pfserver.frontends.http.api import XMLRPC
 from pfserver.frontends.http.health import Health, Metrics
 from pfserver.frontends.http.identity import Doorkeeper, Trust
@@ -30,6 +29,7 @@ from pfserver.frontends.http.methods import Registry
 from pfserver.frontends.http.own import OwnMethods
 from pfserver.frontends.http.site import HTTPLimits, Site
 from pfserver.interfaces import IFrontEnd, IFrontEndPlugin, IFrontEndServices
+from pfserver.options import read_table
 from pfserver.remote import RIGHTS
 from pfserver.wire.xmlrpc import Limits
 
@@ -62,18 +62,6 @@ class HTTPOptions:
     """What a call from this machine may do without showing who it is."""
     certificate_rights: list[str] = field(factory=lambda: ["submit", "work"], validator=_rights)
     """What a client certificate may do whose account is not registered."""
-
-
-def read_options(table: Mapping[str, Any]) -> HTTPOptions:
-    """The options of a configuration table. Raises ``ConfigurationError``."""
-    known = [attribute.name for attribute in fields(HTTPOptions)]
-    for key in table:
-        if key not in known:
-            raise ConfigurationError(f"unknown key {key!r} in [frontends.http]; the keys are: {', '.join(known)}")
-    try:
-        return HTTPOptions(**table)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"[frontends.http]: {error.args[0]}") from error
 
 
 @implementer(IFrontEnd)
@@ -152,4 +140,4 @@ class HttpFrontEndPlugin:
 
     def build(self, services: IFrontEndServices, options: Mapping[str, Any]) -> HttpFrontEnd:
         """See ``IFrontEndPlugin``."""
-        return HttpFrontEnd(services, read_options(options))
+        return HttpFrontEnd(services, read_table(HTTPOptions, options, "frontends.http"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, fields, frozen, validators
+from attrs import field, frozen, validators
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -13,10 +13,10 @@ from twisted.internet.protocol import ServerFactory
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from pfserver.errors import ConfigurationError
 from pfserver.frontends.pageflex.commands import Commands
 from pfserver.frontends.pageflex.protocol import LINGER, PageflexProtocol
 from pfserver.interfaces import IFrontEnd, IFrontEndPlugin, IFrontEndServices
+from pfserver.options import read_table
 from pfserver.wire.pageflex import Limits
 
 
@@ -39,18 +39,6 @@ class PageflexOptions:
         validator=validators.deep_iterable(validators.instance_of(str), validators.instance_of(list)),
     )
     """Addresses that may send RestartServer."""
-
-
-def read_options(table: Mapping[str, Any]) -> PageflexOptions:
-    """The options of a configuration table. Raises ``ConfigurationError``."""
-    names = [attribute.name for attribute in fields(PageflexOptions)]
-    for key in table:
-        if key not in names:
-            raise ConfigurationError(f"unknown key {key!r} in [frontends.pageflex]; the keys are: {', '.join(names)}")
-    try:
-        return PageflexOptions(**table)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"[frontends.pageflex]: {error.args[0]}") from error
 
 
 class PageflexFactory(ServerFactory):
@@ -125,6 +113,6 @@ class PageflexFrontEndPlugin:
 
     def build(self, services: IFrontEndServices, options: Mapping[str, Any]) -> PageflexFrontEnd:
         """See ``IFrontEndPlugin``."""
-        configured = read_options(options)
+        configured = read_table(PageflexOptions, options, "frontends.pageflex")
         commands = Commands(services.engine, services.build_string, configured.restart_from)
         return PageflexFrontEnd(PageflexFactory(commands, configured, services.clock))

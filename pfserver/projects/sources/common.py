@@ -62,3 +62,17 @@ def opened(source: str, encoding: str | None = None) -> Iterator[IO[Any]]:
         raise broken(source, f"cannot be read: {error.strerror}") from error
     with file:
         yield file
+
+
+def undecodable(source: str, encoding: str) -> tuple[int, int] | tuple[()]:
+    """Line and column of the first bytes that do not fit; nothing where lines cannot be told from bytes."""
+    encoding = encoding.lower().replace("_", "-").removesuffix("-sig")
+    if len("\n".encode(encoding)) != 1:
+        return ()
+    with Path(source).open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(RECORD), b""), 1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError as error:
+                return number, len(line[: error.start].decode(encoding)) + 1
+    return ()

@@ -13,7 +13,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from pfserver.interfaces import IDataSourcePlugin
-from pfserver.projects.sources.common import RECORD, broken, check_options, opened, unreadable
+from pfserver.projects.sources.common import RECORD, broken, check_options, opened, undecodable, unreadable
 
 #: The longest field in characters; a longer one is a file with a lost quote.
 FIELD = 1 << 20
@@ -67,7 +67,7 @@ class DelimitedSource:
                     yield unreadable(source, text, reader.line_num)
         except UnicodeError as error:
             text = "its bytes do not fit its encoding; name it with encoding = in [data]"
-            raise broken(source, text, *_undecodable(source, file.encoding)) from error
+            raise broken(source, text, *undecodable(source, file.encoding)) from error
         except (csv.Error, TypeError) as error:
             raise broken(source, str(error), reader.line_num if reader is not None else None) from error
 
@@ -106,16 +106,3 @@ def _check_names(source: str, names: list[str]) -> None:
         raise broken(source, "the first line does not name every column", 1)
     if len(set(names)) < len(names):
         raise broken(source, "two columns have the same name", 1)
-
-
-def _undecodable(source: str, encoding: str) -> tuple[int, int] | tuple[()]:
-    """Line and column of the first bytes that do not fit; nothing where lines cannot be told from bytes."""
-    if len("\n".encode(encoding)) != 1:
-        return ()
-    with Path(source).open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(RECORD), b""), 1):
-            try:
-                line.decode(encoding)
-            except UnicodeDecodeError as error:
-                return number, len(line[: error.start].decode(encoding)) + 1
-    return ()

@@ -8,16 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ijson
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from pfserver.errors import JobFailed
 from pfserver.interfaces import IDataSourcePlugin
-from pfserver.projects.sources.common import RECORD, broken, check_options, opened
-
-#: Up to this size, what is wrong with a JSON file is looked for by reading it all, to name the line.
-READ_AGAIN = 32 << 20
+from pfserver.projects.sources.common import RECORD, broken, check_options, opened, undecodable
+from pfserver.projects.sources.window import Window
 
 
 @implementer(IPlugin, IDataSourcePlugin)
@@ -75,7 +71,7 @@ class JsonSource:
     def open(self, source: str, root: Path, options: Mapping[str, Any]) -> Iterator[Iterator[Mapping[str, Any]]]:
         """See ``IDataSourcePlugin``."""
         check_options(source, options, {"records"})
-        with opened(source) as file:
+        with opened(source, "utf-8-sig") as file:
             yield self._records(source, file, str(options.get("records", "")))
 
     def count(self, source: str, root: Path, options: Mapping[str, Any]) -> int | None:
@@ -83,41 +79,11 @@ class JsonSource:
         return None
 
     def _records(self, source: str, file: Any, path: str) -> Iterator[Mapping[str, Any]]:
-        number = 0
-        bounded = _Bounded(source, file)
+        window = Window(source, file)
         try:
-            for record in ijson.items(bounded, f"{path}.item" if path else "item", use_float=True):
-                number += 1
-                bounded.taken = 0
+            for number, record in window.items(path):
                 if not isinstance(record, dict):
-                    raise broken(source, f"item {number} is not a JSON object")
+                    raise window.wrong(f"item {number} is not a JSON object")
                 yield record
-        except (ijson.JSONError, ValueError, RecursionError) as error:
-            raise self._invalid(source, number) from error
-
-    def _invalid(self, source: str, number: int) -> JobFailed:
-        text = f"is not valid JSON after item {number}"
-        if Path(source).stat().st_size <= READ_AGAIN:
-            try:
-                json.loads(Path(source).read_bytes())
-            except json.JSONDecodeError as error:
-                return broken(source, error.msg, error.lineno, error.colno)
-            except (ValueError, RecursionError):
-                pass
-        return broken(source, text)
-
-
-class _Bounded:
-    """A file of which one record takes no more than ``RECORD`` bytes, and what is read ahead."""
-
-    def __init__(self, source: str, file: Any) -> None:
-        self._source = source
-        self._file = file
-        self.taken = 0
-
-    def read(self, size: int) -> bytes:
-        data: bytes = self._file.read(size)
-        self.taken += len(data)
-        if data and self.taken > RECORD + size:
-            raise broken(self._source, f"a record is longer than {RECORD} bytes")
-        return data
+        except UnicodeDecodeError as error:
+            raise broken(source, "is not UTF-8", *undecodable(source, "utf-8-sig")) from error

@@ -142,6 +142,8 @@ def read_only(path: str, source: str) -> Iterator[sqlite3.Connection]:
 def select(connection: sqlite3.Connection, query: str, source: str) -> Iterator[Mapping[str, Any]]:
     """The rows of a query that may only read, as mappings."""
 
+    if not is_select(query):
+        raise broken(source, "the query is not one SELECT")
     limit = _Limit()
     connection.set_authorizer(_authorize)
     connection.set_progress_handler(limit.passed, _STEPS)

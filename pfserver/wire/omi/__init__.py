@@ -9,8 +9,14 @@ from pfserver.wire.omi.errors import CircuitError, FormatError, OMIError
 from pfserver.wire.omi.frames import FrameReader, bunch, bunch_bytes, message, split_bunch
 from pfserver.wire.omi.header import RequestHeader, ResponseHeader, split_request, split_response
 from pfserver.wire.omi.layout import Range
-from pfserver.wire.omi.numbers import ERROR_TEXTS, MESSAGE_BYTES, ErrorType, Extension, Operation
-from pfserver.wire.omi.reference import Reference, RoutineReference, parse_reference, parse_routine_reference
+from pfserver.wire.omi.numbers import CLASS, ERROR_TEXTS, MESSAGE_BYTES, ErrorType, Extension, Operation
+from pfserver.wire.omi.reference import (
+    Reference,
+    RoutineReference,
+    parse_reference,
+    parse_routine_reference,
+    split_reference,
+)
 from pfserver.wire.omi.replies import (
     CancelReply,
     DefineReply,
@@ -51,6 +57,7 @@ from pfserver.wire.omi.requests import (
 from pfserver.wire.omi.sessions import Connect, Connected, Disconnect, Status
 
 __all__ = [
+    "CLASS",
     "ERROR_TEXTS",
     "MESSAGE_BYTES",
     "CancelJob",
@@ -108,6 +115,7 @@ __all__ = [
     "parse_request",
     "parse_routine_reference",
     "split_bunch",
+    "split_reference",
     "split_request",
     "split_response",
 ]

@@ -28,27 +28,42 @@ class Reference:
 
 
 def parse_reference(data: bytes) -> Reference:
-    """The reference in the bytes of one LS field.
+    """The reference in the bytes of one LS field. Raises as :func:`split_reference`."""
+    environment, name, subscripts = split_reference(data)
+    return Reference(environment, name, tuple(subscripts))
+
+
+def split_reference(data: bytes) -> tuple[bytes, bytes, list[bytes]]:
+    """Environment, name and subscripts of the reference in the bytes of one LS field: what servers do most.
 
     Raises ``OMIError``: reference format for lengths that do not fit or a name without caret, reference content for a
     name that no global can have.
     """
+    end = len(data)
     try:
-        fields = Fields(data)
-        environment = fields.ls()
-        name = global_name(fields.ss())
+        position = 2 + (data[0] | data[1] << 8)
+        environment = data[2:position]
+        length = data[position]
+        position += 1
+        name = data[position : position + length]
+        position += length
         subscripts = []
-        while fields.rest():
-            subscripts.append(fields.ss())
-    except FormatError as error:
-        raise FormatError(str(error), ErrorType.REFERENCE_FORMAT) from None
-    return Reference(environment, name, tuple(subscripts))
+        while position < end:
+            length = data[position]
+            position += 1
+            subscripts.append(data[position : position + length])
+            position += length
+    except IndexError:
+        position = -1
+    if position != end:
+        raise FormatError("the lengths inside of a reference do not fit", ErrorType.REFERENCE_FORMAT)
+    return environment, global_name(name), subscripts
 
 
 def global_name(field: bytes) -> bytes:
     """The name behind the caret: a letter or %, then letters and digits; case counts."""
-    if field[:1] != b"^":
-        raise FormatError("a name begins with a caret")
+    if len(field) < 2 or field[:1] != b"^":
+        raise FormatError("a name begins with a caret", ErrorType.REFERENCE_FORMAT)
     if _NAME.fullmatch(field, 1) is None:
         raise OMIError(ErrorType.REFERENCE_CONTENT, "a name is a letter or %, then letters and digits")
     return field[1:]

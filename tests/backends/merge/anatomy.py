@@ -104,7 +104,7 @@ class _Body:
         if root is None:
             return None
         self._number(root, "")
-        return [self._element(kid) for kid in _list(root.K)]
+        return [self._element(kid) for kid in _list(root.get("/K", []))]
 
     def _number(self, element: Any, path: str) -> None:
         """Identifiers are any text, unique in a file: they are compared by where their element stands."""
@@ -113,7 +113,8 @@ class _Body:
                 if "/ID" in kid:
                     key = bytes(kid.ID)
                     assert key not in self._elements, "an identifier is used twice"
-                    self._elements[key] = f"{path}/{index}"
+                    # Below a child of the document: which one of them it is, a longer file cannot say the same of.
+                    self._elements[key] = "/".join(f"{path}/{index}".split("/")[3:])
                 self._number(kid, f"{path}/{index}")
 
     def _element(self, element: Any, page: Any = None) -> Any:
@@ -145,10 +146,10 @@ class _Body:
         root = self._pdf.Root.get("/StructTreeRoot")
         if root is None:
             return []
-        numbers = list(root.ParentTree.Nums)
+        numbers = list(root.ParentTree.Nums) if "/ParentTree" in root else []
         tree = dict(zip((int(key) for key in numbers[::2]), numbers[1::2], strict=True))
         wrong = [] if list(tree) == sorted(tree) else ["the parent tree is not sorted"]
-        if any(key >= int(root.ParentTreeNextKey) for key in tree):
+        if tree and max(tree) >= int(root.ParentTreeNextKey):
             wrong.append("the next key of the parent tree is too small")
         used: list[int] = []
         marks = self._marks(root)

@@ -7,8 +7,9 @@ import os
 from twisted.internet.error import ConnectionDone
 
 from pfserver.errors import ConfigurationError, OutsideRoot
-from pfserver.frontends.pageflex.plugin import read_options
+from pfserver.frontends.pageflex.plugin import PageflexOptions
 from pfserver.model import JobRequest
+from pfserver.options import read_table
 from tests.frontends.pageflex.support import FrontEndCase, packet, submission, vector
 
 #: The beginning of a TLS 1.3 connection.
@@ -136,7 +137,7 @@ class LimitTests(FrontEndCase):
 
 class OptionTests(FrontEndCase):
     def test_options(self) -> None:
-        self.assertEqual(read_options({"timeout": 5}).timeout, 5)
+        self.assertEqual(read_table(PageflexOptions, {"timeout": 5}, "frontends.pageflex").timeout, 5)
         for table in ({"timeouts": 5}, {"timeout": 0}, {"timeout": "x"}, {"restart_from": "127.0.0.1"}, {"depth": 1.5}):
             with self.assertRaises(ConfigurationError):
-                read_options(table)
+                read_table(PageflexOptions, table, "frontends.pageflex")

@@ -1,0 +1,135 @@
+"""What an OMI agent says and hears on one circuit, without I/O; the clients with and without a reactor share it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from attrs import frozen
+
+from pfserver.client.errors import NoServer, ServerRefused
+from pfserver.wire.omi import (
+    CLASS,
+    ERROR_TEXTS,
+    CircuitError,
+    Connect,
+    Connected,
+    ErrorType,
+    Extension,
+    FrameReader,
+    OMIError,
+    Operation,
+    Reply,
+    Request,
+    bunch,
+    message,
+    parse_reply,
+    split_bunch,
+    split_response,
+)
+from pfserver.wire.omi.header import SHORT
+
+#: Requests of one message, at most; more gain nothing.
+BUNCH = 500
+
+#: What a length and a header take of a message, for each request.
+_OVERHEAD = 4 + 12
+
+_TEXTS = {**ERROR_TEXTS, ErrorType.VALUE_TOO_LONG: "value too long, or all values of a message together"}
+
+
+#: A request's operation and its fields.
+Packed = tuple[Operation, bytes]
+
+
+def packed(request: Request) -> Packed:
+    """A request, ready to go. Raises ``OMIError`` for a value that its field cannot hold."""
+    return request.operation, request.pack()
+
+
+@frozen
+class Answer:
+    """The response to one request: its fields, or the error, and the header's modifier."""
+
+    reply: Reply | None
+    error: ServerRefused | None = None
+    modifier: int = 0
+
+
+class OMIConversation:
+    """One circuit of one agent: connect first, then any number of messages."""
+
+    def __init__(self, connect: Connect) -> None:
+        self.connected: Connected | None = None
+        self._connect = connect
+        self._frames = FrameReader()
+        self._sequence = 0
+        self._asked: deque[list[Operation]] = deque()
+
+    @property
+    def is_bunched(self) -> bool:
+        """Whether a message may hold several requests."""
+        connected = self.connected
+        return connected is not None and (connected.major >= 2 or Extension.BUNCHING in connected.extensions)
+
+    @property
+    def outstanding(self) -> int:
+        """Messages that are not answered yet."""
+        return len(self._asked)
+
+    def hello(self) -> bytes:
+        """The connect message."""
+        self._asked.append([Operation.CONNECT])
+        return message(self._request(packed(self._connect)))
+
+    def message(self, requests: Sequence[Packed]) -> bytes:
+        """A message of requests; several only where :attr:`is_bunched`. Raises ``OMIError`` if it is too long."""
+        parts = [self._request(request) for request in requests]
+        data = bunch(parts) if self.is_bunched else message(parts[0])
+        if self.connected is not None and len(data) > self.connected.message:
+            raise OMIError(ErrorType.VALUE_TOO_LONG, "the request is longer than a message may be")
+        self._asked.append([operation for operation, _ in requests])
+        return data
+
+    def fitting(self, requests: Iterable[Packed]) -> int:
+        """How many of the first requests go into one message; at least one."""
+        if not self.is_bunched or self.connected is None:
+            return 1
+        room, count = self.connected.message - 6, 0
+        for _, body in requests:
+            room -= _OVERHEAD + len(body)
+            if room < 0 or count == BUNCH:
+                break
+            count += 1
+        return max(count, 1)
+
+    def feed(self, data: bytes) -> list[list[Answer]]:
+        """The answers of each message that is complete now. Raises ``NoServer`` for what is no OMI."""
+        try:
+            return [self._answers(content) for content in self._frames.feed(data)]
+        except (OMIError, CircuitError) as error:
+            raise NoServer(f"the server's answer cannot be read: {error}") from error
+
+    def _request(self, request: Packed) -> bytes:
+        operation, body = request
+        self._sequence = self._sequence % 65_535 + 1
+        return SHORT.pack(SHORT.size - 1, CLASS, operation, 0, 0, self._sequence, self._sequence) + body
+
+    def _answers(self, content: bytes) -> list[Answer]:
+        if not self._asked:
+            raise NoServer("the server answers what was not asked")
+        asked = self._asked.popleft()
+        parts = split_bunch(content) if self.is_bunched else [content]
+        if len(parts) != len(asked):
+            raise NoServer(f"{len(parts)} answers to {len(asked)} requests")
+        return [self._answer(operation, part) for operation, part in zip(asked, parts, strict=True)]
+
+    def _answer(self, operation: Operation, part: bytes) -> Answer:
+        header, body = split_response(part)
+        if header.error_type:
+            text = _TEXTS.get(header.error_type, "error")
+            return Answer(None, ServerRefused(header.error_type, text), header.modifier)
+        reply = parse_reply(operation, body)
+        if isinstance(reply, Connected):
+            self.connected = reply
+        return Answer(reply, None, header.modifier)

@@ -1,0 +1,219 @@
+"""The operations on globals. Every request is decoded to a step, then all steps of a message run on one view.
+
+This is where a server spends its time: the layouts are written out, and what a session needs is bound once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from struct import Struct
+from typing import Any
+
+from pfserver.frontends.omi import text
+from pfserver.frontends.omi.agents import Agent
+from pfserver.frontends.omi.keys import Key, KeyCache, Keys, Purpose
+from pfserver.frontends.omi.limits import Agreement
+from pfserver.interfaces import IGlobalsUpdate, IGlobalsView
+from pfserver.wire.omi import ErrorType, FormatError, OMIError, Operation, split_reference
+from pfserver.wire.omi.fields import Fields, ls, ss
+
+_LI = Struct("<H")
+
+#: What a step does with a view and its argument: gives the reply's fields. Raises ``OMIError``.
+Perform = Callable[[Any, Any], bytes]
+Step = tuple[Perform, Any]
+#: Makes a step of a request (its header is the first 12 bytes). Raises ``OMIError``, ``LiveReference``.
+Decode = Callable[[bytes], Step]
+
+_UNDEFINED = b"\0\0\0"
+_BODY = 12
+
+
+def fail(view: IGlobalsView, error: OMIError) -> bytes:
+    """The step of a request that could not be decoded."""
+    raise error
+
+
+class Data:
+    """The operations on globals for one session; decoders by operation type."""
+
+    def __init__(self, keys: Keys, agent: Agent, agreement: Agreement) -> None:
+        limits = agreement.limits
+        self._globals = keys.globals
+        self._value = limits.value
+        self._subscript = limits.subscript
+        self._reference = limits.reference
+        self._fetch_cache = keys.cache(agent, limits, Purpose.FETCH)
+        self._update_cache = keys.cache(agent, limits, Purpose.UPDATE)
+        self._walk_cache = keys.cache(agent, limits, Purpose.WALK)
+        wide = agreement.is_wide
+        self.fetches: Mapping[int, Decode] = {
+            Operation.GET: self._of(self._fetch_cache, self._wide_node if wide else self._get),
+            Operation.DEFINE: self._of(self._fetch_cache, self._wide_node if wide else self._define),
+            Operation.ORDER: self._decode_wide_order if wide else self._of(self._walk_cache, self._order),
+            Operation.NEXT: self._of(keys.cache(agent, limits, Purpose.NEXT), self._next),
+            Operation.REVERSE_ORDER: self._of(self._walk_cache, self._reverse_order),
+            Operation.QUERY: self._of(self._walk_cache, self._query),
+            Operation.REVERSE_QUERY: self._of(self._walk_cache, self._reverse_query),
+        }
+        self.updates: Mapping[int, Decode] = {
+            Operation.SET: self._decode_set,
+            Operation.SET_PIECE: self._decode_set_piece,
+            Operation.SET_EXTRACT: self._decode_set_extract,
+            Operation.KILL: self._decode_kill,
+        }
+        if wide or agreement.major >= 2:
+            self.updates = {**self.updates, Operation.INCREMENT: self._decode_increment}
+
+    # -- decoding --------
+
+    @staticmethod
+    def _of(cache: KeyCache, perform: Perform) -> Decode:
+        """The decoder of requests whose only field is a reference."""
+        known, resolve = cache.known.get, cache.resolve
+
+        def decode(part: bytes) -> Step:
+            field = part[_BODY:]
+            return perform, known(field) or resolve(field)
+
+        return decode
+
+    def _decode_wide_order(self, part: bytes) -> Step:
+        field = part[_BODY:]
+        key = self._walk_cache.known.get(field) or self._walk_cache.resolve(field)
+        return self._wide_order, (key, split_reference(field[2:]))
+
+    def _decode_set(self, part: bytes) -> Step:
+        try:
+            start = 15 + (part[13] | part[14] << 8)
+            value = part[start + 2 :]
+            if len(value) != part[start] | part[start + 1] << 8:
+                raise FormatError("a value's length is not that of its field")
+        except IndexError:
+            raise FormatError("a set ends before its value") from None
+        field = part[13:start]
+        cache = self._update_cache
+        key = cache.known.get(field) or cache.resolve(field)
+        if len(value) > self._value:
+            raise OMIError(ErrorType.VALUE_TOO_LONG)
+        return self._set, (key.key, value)
+
+    def _decode_kill(self, part: bytes) -> Step:
+        field = part[_BODY + 1 :]
+        return self._kill, self._update_cache.known.get(field) or self._update_cache.resolve(field)
+
+    def _decode_set_piece(self, part: bytes) -> Step:
+        fields = Fields(part[_BODY:])
+        fields.si()
+        reference, value = fields.ls(), fields.ls()
+        place = fields.li(), fields.li(), fields.ss()
+        fields.end()
+        return self._set_piece, (self._update_cache.resolve(ls(reference)).key, value, *place)
+
+    def _decode_set_extract(self, part: bytes) -> Step:
+        fields = Fields(part[_BODY:])
+        fields.si()
+        reference, value = fields.ls(), fields.ls()
+        place = fields.li(), fields.li()
+        fields.end()
+        return self._set_extract, (self._update_cache.resolve(ls(reference)).key, value, *place)
+
+    def _decode_increment(self, part: bytes) -> Step:
+        fields = Fields(part[_BODY:])
+        reference, amount = fields.ls(), fields.ls()
+        fields.end()
+        return self._increment, (self._update_cache.resolve(ls(reference)).key, amount)
+
+    # -- fetches --------
+
+    def _get(self, view: IGlobalsView, key: Key) -> bytes:
+        value = view.get(key.key)
+        if value is None:
+            return _UNDEFINED
+        length = len(value)
+        if length > self._value:
+            raise OMIError(ErrorType.VALUE_TOO_LONG)
+        return b"\1" + _LI.pack(length) + value
+
+    @staticmethod
+    def _define(view: IGlobalsView, key: Key) -> bytes:
+        return view.define(key.key).to_bytes(1, "little")
+
+    def _order(self, view: IGlobalsView, key: Key) -> bytes:
+        subscript = view.order(key.key)
+        return self._short(b"^" + subscript if key.is_name and subscript else subscript)
+
+    def _reverse_order(self, view: IGlobalsView, key: Key) -> bytes:
+        subscript = view.order(key.key, True)
+        return self._short(b"^" + subscript if key.is_name and subscript else subscript)
+
+    def _next(self, view: IGlobalsView, key: Key) -> bytes:
+        found = self._order(view, key)
+        return found if found != b"\0" else b"\2-1"
+
+    def _query(self, view: IGlobalsView, key: Key, reverse: bool = False) -> bytes:
+        subscripts = view.query(key.key, reverse)
+        return b"\0\0" if subscripts is None else self.reference(key.prefix, subscripts)
+
+    def _reverse_query(self, view: IGlobalsView, key: Key) -> bytes:
+        return self._query(view, key, True)
+
+    def _wide_node(self, view: IGlobalsView, key: Key) -> bytes:
+        return self._order(view, key) + self._define(view, key) + self._get(view, key)
+
+    def _wide_order(self, view: IGlobalsView, argument: tuple[Key, tuple[bytes, bytes, list[bytes]]]) -> bytes:
+        key, (environment, name, subscripts) = argument
+        found = view.order(key.key)
+        if not found:
+            return b"\0\0" + _UNDEFINED
+        place = (found, []) if key.is_name else (name, [*subscripts[:-1], found])
+        node = Key(self._globals.key(environment, *place), False, b"")
+        return self._order(view, key) + self._define(view, node) + self._get(view, node)
+
+    def _short(self, subscript: bytes) -> bytes:
+        length = len(subscript)
+        if length > self._subscript:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+        return length.to_bytes(1, "little") + subscript
+
+    def reference(self, prefix: bytes, subscripts: Sequence[bytes]) -> bytes:
+        """A reference in a reply, with its length. Raises ``OMIError`` where the agent did not agree to one so long."""
+        packed = b"".join([ss(one) for one in subscripts])
+        name_length = len(prefix) - 2 - (prefix[0] | prefix[1] << 8)
+        if name_length + len(packed) > self._reference or max(map(len, subscripts), default=0) > self._subscript:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+        return ls(prefix + packed)
+
+    # -- updates --------
+
+    @staticmethod
+    def _set(update: IGlobalsUpdate, argument: tuple[bytes, bytes]) -> bytes:
+        update.set(*argument)
+        return b""
+
+    @staticmethod
+    def _kill(update: IGlobalsUpdate, key: Key) -> bytes:
+        update.kill(key.key)
+        return b""
+
+    def _set_piece(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes, int, int, bytes]) -> bytes:
+        key, new, first, last, delimiter = argument
+        value = text.set_piece(update.get(key) or b"", new, first, last, delimiter, self._value)
+        if value is not None:
+            update.set(key, value)
+        return b""
+
+    def _set_extract(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes, int, int]) -> bytes:
+        key, new, first, last = argument
+        value = text.set_extract(update.get(key) or b"", new, first, last, self._value)
+        if value is not None:
+            update.set(key, value)
+        return b""
+
+    def _increment(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes]) -> bytes:
+        key, amount = argument
+        value = text.increment(update.get(key) or b"", amount)
+        if len(value) > self._value:
+            raise OMIError(ErrorType.VALUE_TOO_LONG)
+        update.set(key, value)
+        return ls(value)

@@ -1,0 +1,64 @@
+"""Responses as bytes: errors, long headers, and what to do where a message gets too long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pfserver.wire.omi import ErrorType, OMIError, bunch_bytes
+from pfserver.wire.omi.header import SHORT
+
+#: A response without error up to its sequence and request id, which are the request's last 4 bytes of the header.
+FINE = SHORT.pack(SHORT.size - 1, 0, 0, 0, 0, 0, 0)[:8]
+
+_VALUE_TOO_LONG = OMIError(ErrorType.VALUE_TOO_LONG)
+
+
+def fine_response(ids: bytes, body: bytes, modifier: int = 0) -> bytes:
+    """A response without error; ``ids`` are sequence and request id as they were in the request."""
+    start = FINE if not modifier else SHORT.pack(SHORT.size - 1, 0, 0, modifier, 0, 0, 0)[:8]
+    return start + ids + body
+
+
+def error_response(error: OMIError, ids: bytes) -> bytes:
+    """A response that tells an error."""
+    return SHORT.pack(SHORT.size - 1, 1, error.type, error.modifier, 0, 0, 0)[:8] + ids
+
+
+def shortened(part: bytes) -> bytes:
+    """A request with a short header; an operation type that does not fit becomes 0, which there is not."""
+    if part[0] == SHORT.size - 1:
+        return part
+    operation = part[3] if not part[4] else 0
+    return bytes([SHORT.size - 1, part[1], part[2], operation]) + part[5:]
+
+
+def lengthened(responses: Sequence[bytes], longs: Sequence[bool]) -> list[bytes]:
+    """Responses with long headers where the requests had them."""
+    return [
+        bytes([SHORT.size]) + response[1:4] + b"\0" + response[4:] if is_long else response
+        for response, is_long in zip(responses, longs, strict=True)
+    ]
+
+
+def too_long(response: bytes) -> bytes:
+    """What is told instead of a response that does not fit into a message: value too long."""
+    if response[0] == SHORT.size - 1:
+        return error_response(_VALUE_TOO_LONG, response[8:12])
+    return lengthened([error_response(_VALUE_TOO_LONG, response[9:13])], [True])[0]
+
+
+def fitting(responses: Sequence[bytes], limit: int) -> list[bytes]:
+    """A bunch's responses, the later ones told as too long where all together are longer than a message may be.
+
+    The errors themselves always fit: a request is as long as they are at least.
+    """
+    errors = [too_long(response) for response in responses]
+    room = limit - bunch_bytes(errors)
+    fitted = []
+    for response, error in zip(responses, errors, strict=True):
+        room -= len(response) - len(error)
+        if room < 0:
+            room += len(response) - len(error)
+            response = error
+        fitted.append(response)
+    return fitted

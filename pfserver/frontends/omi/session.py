@@ -1,0 +1,271 @@
+"""One session: what was agreed, and how the requests of a message are carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pfserver.errors import PFServerError
+from pfserver.frontends.omi import live
+from pfserver.frontends.omi.agents import READ, Agent
+from pfserver.frontends.omi.data import Data, Step, fail
+from pfserver.frontends.omi.errors import omi_error
+from pfserver.frontends.omi.jobs import JobRequests
+from pfserver.frontends.omi.keys import Keys, LiveReference
+from pfserver.frontends.omi.limits import Agreement
+from pfserver.frontends.omi.responses import FINE, error_response, fine_response
+from pfserver.frontends.omi.trees import JobTree, LockTree
+from pfserver.interfaces import IGlobals, IGlobalsView, ILocks
+from pfserver.model import HeldLock
+from pfserver.wire.omi import (
+    CancelJob,
+    Disconnect,
+    ErrorType,
+    JobStatus,
+    Lock,
+    OMIError,
+    Operation,
+    Reference,
+    StartJob,
+    Status,
+    Unlock,
+    UnlockAll,
+    UnlockClient,
+    parse_request,
+)
+
+#: The first bytes of a request of class 1 with a short header; its operation type follows, then 8 bytes of ids.
+_PREFIX = b"\x0b\x01\x00"
+
+
+@frozen(kw_only=True)
+class Rooms:
+    """What all sessions share."""
+
+    globals: IGlobals
+    keys: Keys
+    locks: ILocks
+    job_tree: JobTree
+    cancel_operation: int = int(Operation.CANCEL_JOB)
+
+
+class Session:
+    """Carries out messages, one at a time.
+
+    :param number: of the session, for locks and logs.
+    :param requests: its job requests.
+    """
+
+    log = Logger()
+
+    def __init__(self, rooms: Rooms, number: int, agent: Agent, agreement: Agreement, requests: JobRequests) -> None:
+        self.number = number
+        self.agent = agent
+        self.agreement = agreement
+        self.closing = False
+        self._rooms = rooms
+        self._requests = requests
+        data = Data(rooms.keys, agent, agreement)
+        self._fetches = {_PREFIX + bytes([operation]): decode for operation, decode in data.fetches.items()}
+        self._updates = {_PREFIX + bytes([operation]): decode for operation, decode in data.updates.items()}
+
+    def end(self) -> None:
+        """The session is over: its locks are free."""
+        self._rooms.locks.release(self.number)
+
+    def answer(self, parts: Sequence[bytes]) -> Sequence[bytes] | Deferred[Sequence[bytes]] | None:
+        """The responses to the requests of one message, in order; None where one has no short header of class 1.
+
+        Every part has 12 bytes at least. What is on globals alone, nearly all there is, is answered at once or after
+        one commit; the rest takes the longer way.
+        """
+        steps: list[Step] = []
+        add = steps.append
+        fetch, updates = self._fetches.get, False
+        for part in parts:
+            decode = fetch(part[:4])
+            if decode is None:
+                decode = self._updates.get(part[:4])
+                if decode is None:
+                    return self._answer_mixed(parts)
+                updates = True
+            try:
+                add(decode(part))
+            except OMIError as error:
+                add((fail, error))
+            except LiveReference:
+                return self._answer_mixed(parts)
+        run = partial(run_steps, parts, steps)
+        if not updates:
+            answered: list[bytes] = self._rooms.globals.read(run)
+            return answered
+        return self._rooms.globals.write(run).addErrback(self.refuse, parts)
+
+    def _answer_mixed(self, parts: Sequence[bytes]) -> Deferred[Sequence[bytes]] | None:
+        if any(part[:3] != _PREFIX for part in parts):
+            return None
+        return Deferred.fromCoroutine(_Mixed(self, self._rooms, parts).answer())
+
+    def decode(self, part: bytes) -> tuple[Step, bool] | None:
+        """The step of a request on globals and whether it updates; None for any other request."""
+        if decode := self._fetches.get(part[:4]):
+            return decode(part), False
+        if decode := self._updates.get(part[:4]):
+            return decode(part), True
+        return None
+
+    def refuse(self, failure: Any, parts: Sequence[bytes]) -> list[bytes]:
+        """The responses where nothing of a message could be kept."""
+        error = omi_error(failure.value)
+        if failure.check(PFServerError) is None:
+            self.log.failure("globals.failed", failure, session=self.number)
+        return [error_response(error, part[8:12]) for part in parts]
+
+    # -- what is not on globals --------
+
+    def lock_of(self, reference: Reference, client: bytes) -> HeldLock:
+        """The lock that a request means. Raises ``OMIError``: it is only allowed where the agent may read."""
+        if not self._rooms.keys.is_environment(reference.environment):
+            raise OMIError(ErrorType.NO_SUCH_ENVIRONMENT)
+        if not self.agent.may(READ, reference.environment):
+            raise OMIError(ErrorType.NOT_AUTHORIZED)
+        limits = self.agreement.limits
+        subscripts = reference.subscripts
+        if b"" in subscripts:
+            raise OMIError(ErrorType.REFERENCE_CONTENT)
+        length = 2 + len(reference.name) + sum(map(len, subscripts)) + len(subscripts)
+        if length > limits.reference or max(map(len, subscripts), default=0) > limits.subscript:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+        return HeldLock(reference.environment, reference.name, subscripts, self.number, client, self.agent.name, 1)
+
+    async def live(self, operation: int, reference: Reference) -> bytes:
+        """The reply's fields to a fetch from a live global."""
+        tree: live.Tree = self._rooms.job_tree
+        if reference.name == b"%PFLOCK":
+            tree = LockTree([one for one in self._rooms.locks.held() if self.agent.may(READ, one.environment)])
+        agreement = self.agreement
+        return await live.answer(operation, reference, tree, most=agreement.limits.value, wide=agreement.is_wide)
+
+    async def job_request(self, request: StartJob | JobStatus | CancelJob) -> tuple[int, bytes]:
+        """The modifier and the reply's fields to an operation on jobs."""
+        if isinstance(request, StartJob):
+            modifier, reply = await self._requests.start(request)
+            return modifier, reply.pack()
+        if isinstance(request, JobStatus):
+            modifier, reply = await self._requests.status(request.number)
+            return modifier, reply.pack()
+        return 0, (await self._requests.cancel(request.number)).pack()
+
+
+def run_steps(parts: Sequence[bytes], steps: Sequence[Step], view: IGlobalsView) -> list[bytes]:
+    """Carry out the steps of a message on one view; gives the responses."""
+    answers = []
+    for part, (perform, argument) in zip(parts, steps, strict=True):
+        try:
+            answers.append(FINE + part[8:12] + perform(view, argument))
+        except OMIError as error:
+            answers.append(error_response(error, part[8:12]))
+    return answers
+
+
+class _Mixed:
+    """A message that is not on stored globals alone.
+
+    Locks are taken first, then all that is on stored globals is done in one commit, then jobs and live globals follow
+    in their order, and at the end locks are given back. So a lock that a message takes covers all of it, and one that
+    it gives back does until the updates before it are on disk; no reply depends on anything else of this order.
+    """
+
+    def __init__(self, session: Session, rooms: Rooms, parts: Sequence[bytes]) -> None:
+        self._session = session
+        self._rooms = rooms
+        self._parts = parts
+        self._answers: list[bytes] = [b""] * len(parts)
+        self._steps: list[tuple[int, Step]] = []
+        self._updates = False
+        self._later: list[tuple[int, Callable[[], Any]]] = []
+        self._releases: list[Callable[[], None]] = []
+
+    async def answer(self) -> Sequence[bytes]:
+        """The responses."""
+        for index, part in enumerate(self._parts):
+            try:
+                self._begin(index, part)
+            except OMIError as error:
+                self._answers[index] = error_response(error, part[8:12])
+        if self._steps:
+            await self._run_steps()
+        for index, carry_out in self._later:
+            try:
+                modifier, body = await carry_out()
+                self._fine(index, body, modifier)
+            except PFServerError as error:
+                self._answers[index] = error_response(omi_error(error), self._parts[index][8:12])
+        for release in self._releases:
+            release()
+        return self._answers
+
+    def _begin(self, index: int, part: bytes) -> None:
+        operation = part[3]
+        if self._session.closing:
+            raise OMIError(ErrorType.NO_SESSION)
+        try:
+            decoded = self._session.decode(part)
+        except LiveReference as found:
+            self._later.append((index, partial(self._live, operation, found.reference)))
+            return
+        if decoded is not None:
+            step, updates = decoded
+            self._steps.append((index, step))
+            self._updates = self._updates or updates
+            return
+        self._begin_other(index, operation, part[12:])
+
+    def _begin_other(self, index: int, operation: int, body: bytes) -> None:
+        if operation == self._rooms.cancel_operation:
+            operation = Operation.CANCEL_JOB
+        elif operation in (Operation.CANCEL_JOB, Operation.INCREMENT):
+            raise OMIError(ErrorType.OPERATION_TYPE)
+        elif operation == Operation.CONNECT:
+            self._session.closing = True
+            raise OMIError(ErrorType.SESSION_EXISTS)
+        request = parse_request(operation, body)
+        session, locks = self._session, self._rooms.locks
+        answer = b""
+        if isinstance(request, Lock):
+            answer = bytes([locks.take(session.lock_of(request.reference, request.client))])
+        elif isinstance(request, Unlock):
+            self._releases.append(partial(locks.give_back, session.lock_of(request.reference, request.client)))
+        elif isinstance(request, UnlockClient):
+            self._releases.append(partial(locks.release, session.number, request.client))
+        elif isinstance(request, UnlockAll):
+            self._releases.append(partial(locks.release, session.number))
+        elif isinstance(request, Disconnect):
+            session.closing = True
+        elif isinstance(request, StartJob | JobStatus | CancelJob):
+            self._later.append((index, partial(session.job_request, request)))
+            return
+        elif not isinstance(request, Status):
+            raise OMIError(ErrorType.OPERATION_TYPE)
+        self._fine(index, answer)
+
+    def _fine(self, index: int, body: bytes, modifier: int = 0) -> None:
+        self._answers[index] = fine_response(self._parts[index][8:12], body, modifier)
+
+    async def _run_steps(self) -> None:
+        parts = [self._parts[index] for index, _ in self._steps]
+        run = partial(run_steps, parts, [step for _, step in self._steps])
+        if self._updates:
+            answers = await self._rooms.globals.write(run).addErrback(self._session.refuse, parts)
+        else:
+            answers = self._rooms.globals.read(run)
+        for (index, _), answer in zip(self._steps, answers, strict=True):
+            self._answers[index] = answer
+
+    async def _live(self, operation: int, reference: Reference) -> tuple[int, bytes]:
+        return 0, await self._session.live(operation, reference)

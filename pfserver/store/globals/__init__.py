@@ -1,0 +1,10 @@
+"""M globals in LMDB, sorted as M collates: see :class:`pfserver.interfaces.IGlobals`.
+
+:mod:`.collation` and :mod:`.keys` make keys that compare as M walks, :mod:`.nodes` keeps keys of any length in order,
+:mod:`.view` reads and updates within one transaction, :mod:`.batch` is the transaction that several messages share, and
+:class:`Globals` decides when it is committed.
+"""
+
+from pfserver.store.globals.service import Globals
+
+__all__ = ["Globals"]

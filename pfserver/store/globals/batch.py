@@ -1,0 +1,98 @@
+"""The transaction that the updates of several messages share, with a journal to undo one of them or to do all again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lmdb
+
+from pfserver.interfaces import IGlobalsUpdate
+from pfserver.store.globals.file import GlobalsFile
+from pfserver.store.globals.view import Journal, Update, View
+
+
+class Batch:
+    """One commit to be. Making one raises ``lmdb.Error``."""
+
+    def __init__(self, file: GlobalsFile) -> None:
+        self._file = file
+        self._journal: Journal = []
+        self._transaction: Any = None
+        self._update: Update | None = None
+        self.view: View | None = None
+        """What reads see that look into the batch; another one whenever something had to be undone."""
+        self.again()
+
+    @property
+    def size(self) -> int:
+        """How many updates are in it."""
+        return len(self._journal)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can go on; else :meth:`again` is needed."""
+        return self._transaction is not None
+
+    def run(self, function: Callable[[IGlobalsUpdate], Any], *, allowance: int | None = None) -> Any:
+        """Call a function with what updates, and return its result; where it raises, nothing of it is kept.
+
+        Raises what it raises, ``TooMuch`` where it removes more nodes than the allowance, and ``lmdb.Error``.
+        """
+        assert self._update is not None, "the batch is not open"
+        mark = len(self._journal)
+        self._update.allow(allowance)
+        good = False
+        try:
+            result = function(self._update)
+            good = True
+            return result
+        except lmdb.Error:
+            # LMDB takes nothing more in a transaction that failed.
+            good = True
+            self.undo(mark)
+            raise
+        finally:
+            if not good and len(self._journal) > mark:
+                self.undo(mark)
+
+    def undo(self, size: int) -> None:
+        """Go back to when there were so many updates in it. Raises ``lmdb.Error``."""
+        del self._journal[size:]
+        self.again()
+
+    def forget(self, size: int) -> None:
+        """The same for a batch that is not open."""
+        del self._journal[size:]
+
+    def again(self) -> None:
+        """Begin again and do all that was done before. Raises ``lmdb.Error``, and then the batch is not open."""
+        self.abort()
+        self._transaction = self._file.update()
+        self.view = View(self._transaction, self._file.rests)
+        self._update = Update(self._transaction, self._file.rests, self._journal)
+        good = False
+        try:
+            self._update.repeat(self._journal)
+            good = True
+        finally:
+            if not good:
+                self.abort()
+
+    def commit(self) -> None:
+        """Have all of it on disk; blocks. Raises ``lmdb.Error``: then nothing is on disk and the batch is not open."""
+        transaction = self._transaction
+        self._forget()
+        transaction.commit()
+
+    def abort(self) -> None:
+        """End the transaction; what was done is remembered."""
+        transaction = self._transaction
+        self._forget()
+        if transaction is not None:
+            transaction.abort()
+
+    def _forget(self) -> None:
+        self._transaction = None
+        self._update = None
+        self.view = None

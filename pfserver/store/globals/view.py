@@ -1,0 +1,104 @@
+"""Reading and updating globals within one transaction: ``IGlobalsView`` and ``IGlobalsUpdate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zope.interface import implementer
+
+from pfserver.interfaces import IGlobalsUpdate, IGlobalsView
+from pfserver.store.globals.keys import (
+    after_descendants,
+    after_node,
+    before,
+    global_of,
+    level_of,
+    sibling_at,
+    subscripts_of,
+)
+from pfserver.store.globals.nodes import Nodes
+
+#: Updates in their order: a key and its new value, or None where it was killed.
+Journal = list[tuple[bytes, bytes | None]]
+
+
+@implementer(IGlobalsView)
+class View:
+    """See ``IGlobalsView``."""
+
+    __slots__ = ("_nodes", "get")
+
+    def __init__(self, transaction: Any, rests: Any) -> None:
+        self._nodes = Nodes(transaction, rests)
+        self.get: Callable[[bytes], bytes | None] = self._nodes.get
+
+    def define(self, key: bytes) -> int:
+        """See ``IGlobalsView``."""
+        has_value = 0 if self._nodes.get(key) is None else 1
+        found = self._nodes.at_or_after(after_node(key))
+        return has_value + 10 if found is not None and found.startswith(key) else has_value
+
+    def order(self, key: bytes, reverse: bool = False) -> bytes:
+        """See ``IGlobalsView``."""
+        level = level_of(key)
+        found = self._nodes.before(before(key)) if reverse else self._nodes.at_or_after(after_descendants(key))
+        # The node above is no sibling, though it is what stands before the first one.
+        if found is None or len(found) == len(level) or not found.startswith(level):
+            return b""
+        return sibling_at(found, len(level))
+
+    def query(self, key: bytes, reverse: bool = False) -> tuple[bytes, ...] | None:
+        """See ``IGlobalsView``."""
+        global_ = global_of(key)
+        found = self._nodes.before(before(key)) if reverse else self._nodes.at_or_after(after_node(key))
+        if found is None or not found.startswith(global_):
+            return None
+        return subscripts_of(found, len(global_))
+
+
+class TooMuch(Exception):
+    """An update takes longer than the reactor may stand still for it."""
+
+
+@implementer(IGlobalsUpdate)
+class Update(View):
+    """See ``IGlobalsUpdate``.
+
+    :param journal: is told each update before LMDB is, so that what LMDB has no room for is in it too.
+    """
+
+    __slots__ = ("_allowance", "_put", "_tell")
+
+    def __init__(self, transaction: Any, rests: Any, journal: Journal) -> None:
+        super().__init__(transaction, rests)
+        self._tell = journal.append
+        self._put = self._nodes.put
+        self._allowance: int | None = None
+
+    def allow(self, removals: int | None) -> None:
+        """How many nodes may be removed from now on, None for any number; more raise ``TooMuch``."""
+        self._allowance = removals
+
+    def set(self, key: bytes, value: bytes) -> None:
+        """See ``IGlobalsUpdate``."""
+        self._tell((key, value))
+        self._put(key, value)
+
+    def kill(self, key: bytes) -> None:
+        """See ``IGlobalsUpdate``."""
+        self._tell((key, None))
+        removed = self._nodes.remove(key, self._allowance)
+        if self._allowance is not None:
+            self._allowance -= removed
+            if self._allowance < 0:
+                raise TooMuch
+
+    def repeat(self, journal: Journal) -> None:
+        """Do again what a journal holds, which is not written down again."""
+        nodes = self._nodes
+        for key, value in journal:
+            if value is None:
+                nodes.remove(key, None)
+            else:
+                nodes.put(key, value)

@@ -1,0 +1,73 @@
+"""A web server on the loopback interface that behaves as a test says."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Web:
+    """Serves ``pages``: bytes, ``(bytes, type, headers)``, ``(status, headers)``, None (without end), ... (silence)."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, Any] = {}
+        self._closed = threading.Event()
+        self._stop = threading.Event()
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                web._answer(self)
+
+            def log_message(self, *_: object) -> None:
+                """Tests are quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def __enter__(self) -> Web:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def url(self, path: str) -> str:
+        """Where a page is."""
+        return f"http://127.0.0.1:{self._server.server_port}{path}"
+
+    def until_closed(self, seconds: float = 60) -> bool:
+        """Wait until a client has hung up on an answer without end."""
+        return self._closed.wait(seconds)
+
+    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+        page = self.pages.get(request.path, (404, {}))
+        if page is None:
+            self._without_end(request)
+        elif page is ...:
+            self._stop.wait(60)
+        elif isinstance(page, tuple) and isinstance(page[0], int):
+            self._send(request, page[0], page[1], b"")
+        else:
+            body, kind, headers = (*page, {})[:3] if isinstance(page, tuple) else (page, "text/csv", {})
+            self._send(request, 200, {"Content-Type": kind, "Content-Length": str(len(body)), **headers}, body)
+
+    def _send(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+        request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(body)
+
+    def _without_end(self, request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        try:
+            while not self._stop.is_set():
+                request.wfile.write(b"x\n" * 4096)
+        except OSError:
+            self._closed.set()

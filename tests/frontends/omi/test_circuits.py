@@ -1,0 +1,126 @@
+"""What peers do that harm no other: cut circuits, never read, send noise, come in crowds."""
+
+from __future__ import annotations
+
+import os
+import random
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+
+from pfserver.wire.omi import (
+    Connect,
+    Done,
+    Get,
+    GetReply,
+    Lock,
+    Set,
+    Status,
+    bunch,
+    message,
+)
+from tests.frontends.omi.support import Circuit, OMICase, ref
+from tests.wire.omi.fuzz import Fuzzer
+
+
+class CircuitTests(OMICase):
+    async def test_lost_in_the_middle_of_a_message(self) -> None:
+        watcher = await self.session()
+        probe = await self.session()
+        parts = [probe.packed(Set(ref(n), b"v")) for n in range(3)]
+        data = bunch(parts)
+        for end in range(len(data)):
+            circuit = await self.session()
+            circuit.send(data[:end])
+            # What was sent is read before the other's message is answered, or else never.
+            self.assertEqual(await watcher.ask(Status()), Done())
+            await self.drop(circuit)
+        self.assertEqual(await watcher.ask(Get(ref(0))), GetReply(0, b""))
+
+    async def test_lost_while_its_update_is_committed(self) -> None:
+        watcher = await self.session()
+        circuit = await self.session()
+        await circuit.ask(Lock(ref(), b"1"))
+        circuit.send(bunch([circuit.packed(Set(ref(n), b"v")) for n in range(100)]))
+        await self.until(lambda: self.globals._is_away or self.globals._waiting)
+        await self.drop(circuit)
+        await self.until(lambda: not self.locks.held())
+        found = [await watcher.ask(Get(ref(n))) for n in (0, 99)]
+        self.assertEqual(found, [GetReply(1, b"v")] * 2)
+
+    async def test_a_thousand_sessions_at_once(self) -> None:
+        async def work(n: int) -> object:
+            circuit = await self.session()
+            await circuit.ask(Lock(ref(n), b"1"))
+            await circuit.ask(Set(ref(n), b"%d" % n))
+            return await circuit.ask(Get(ref(n)))
+
+        answers = await gatherResults([Deferred.fromCoroutine(work(n)) for n in range(1_000)])
+        self.assertEqual(answers, [GetReply(1, b"%d" % n) for n in range(1_000)])
+        self.assertEqual(len(self.locks.held()), 1_000)
+
+    async def test_who_never_reads_costs_nothing(self) -> None:
+        other = await self.session()
+        await other.ask(Set(ref(1), os.urandom(32_000)))
+        greedy = await self.session(1)
+        transport = greedy.transport
+        assert transport is not None
+        transport.pauseProducing()
+        request = message(greedy.packed(Get(ref(1))))
+        # A thousandfold: 23 kB of requests whose replies are 32 MB.
+        transport.write(request * 1_000)
+        [protocol] = [one for one in self.frontend.factory._open if one is not self._server_side(other)]
+        await self.until(lambda: protocol._paused)
+        for _ in range(20):
+            self.assertEqual(await other.ask(Status()), Done())
+        self.assertTrue(protocol._waiting)
+        self.assertLess(sum(map(len, protocol.transport._tempDataBuffer)) + len(protocol.transport.dataBuffer), 1 << 20)
+        transport.resumeProducing()
+        for _ in range(1_000):
+            await greedy.next()
+        self.assertEqual(await greedy.ask(Status()), Done())
+
+    def _server_side(self, circuit: Circuit) -> object:
+        port = circuit.transport.getHost().port
+        return next(one for one in self.frontend.factory._open if one.transport.getPeer().port == port)
+
+    async def test_who_never_reads_and_goes_away(self) -> None:
+        other = await self.session()
+        await other.ask(Set(ref(1), os.urandom(32_000)))
+        for _ in range(3):
+            greedy = await self.session(1)
+            greedy.transport.pauseProducing()
+            greedy.send(message(greedy.packed(Get(ref(1)))) * 500)
+            await self.until(lambda greedy=greedy: self._server_side(greedy)._paused)
+            await self.drop(greedy)
+        await self.until(lambda: len(self.frontend.factory._open) == 1)
+        self.assertEqual(await other.ask(Status()), Done())
+
+    async def test_noise(self) -> None:
+        other = await self.session()
+        tls = bytes.fromhex("16030100f8010000f40303")
+        for data in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", tls + os.urandom(240), b"\xff" * 4, os.urandom(5_000)):
+            circuit = await self.circuit()
+            circuit.send(data)
+            self.assertEqual(await other.ask(Status()), Done())
+            await self.drop(circuit)
+
+    async def test_fuzzed_messages(self) -> None:
+        """A few of what tools/fuzz_omi.py sends; each is answered or its circuit ends, and nobody else is harmed."""
+        seed = random.SystemRandom().getrandbits(32)
+        fuzzer = Fuzzer(seed)
+        other = await self.session()
+        try:
+            for _ in range(150):
+                circuit = await self.circuit()
+                circuit.send(message(circuit.packed(Connect(major=2))))
+                await circuit.next()
+                circuit.send(b"".join(fuzzer.message() for _ in range(10)))
+                await deferLater(reactor, 0)
+                self.assertEqual(await other.ask(Status()), Done())
+                await self.drop(circuit)
+        except BaseException:
+            print(f"seed {seed}")  # noqa: T201
+            raise
+        self.assertEqual(self.flushLoggedErrors(), [])

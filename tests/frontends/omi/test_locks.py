@@ -1,0 +1,107 @@
+"""Locks from several clients over real sockets."""
+
+from __future__ import annotations
+
+from pfserver.wire.omi import (
+    Disconnect,
+    Done,
+    Get,
+    GetReply,
+    Lock,
+    LockReply,
+    Order,
+    OrderReply,
+    Query,
+    QueryReply,
+    Set,
+    Unlock,
+    UnlockAll,
+    UnlockClient,
+)
+from tests.frontends.omi.support import Circuit, OMICase, ref
+
+GRANTED, REFUSED = LockReply(1), LockReply(0)
+
+
+class LockTests(OMICase):
+    async def take(self, circuit: Circuit, *subscripts: int, client: bytes = b"1") -> object:
+        return await circuit.ask(Lock(ref(*subscripts), client))
+
+    async def test_hierarchical_and_counted(self) -> None:
+        one, two = await self.session(), await self.session(1)
+        self.assertEqual(await self.take(one, 1), GRANTED)
+        self.assertEqual(await self.take(one, 1), GRANTED)
+        for subscripts in ((), (1,), (1, 2)):
+            self.assertEqual(await self.take(two, *subscripts), REFUSED)
+            self.assertEqual(await self.take(one, *subscripts, client=b"2"), REFUSED)
+        self.assertEqual(await self.take(two, 2), GRANTED)
+        self.assertEqual(await self.take(one), REFUSED)
+        await one.ask(Unlock(ref(1), b"1"))
+        self.assertEqual(await self.take(two, 1), REFUSED)
+        await one.ask(Unlock(ref(1), b"1"))
+        self.assertEqual(await self.take(two, 1), GRANTED)
+        self.assertEqual(await one.ask(Unlock(ref(1), b"1")), Done())
+        self.assertEqual(await self.take(one, 1), REFUSED)
+
+    async def test_environments_are_apart(self) -> None:
+        one, two = await self.session(), await self.session()
+        self.assertEqual(await one.ask(Lock(ref(1, environment=b"a"), b"1")), GRANTED)
+        self.assertEqual(await two.ask(Lock(ref(1, environment=b"b"), b"1")), GRANTED)
+
+    async def test_released_by_client_session_disconnect_and_loss(self) -> None:
+        watcher = await self.session()
+
+        async def free(subscript: int) -> bool:
+            granted = await self.take(watcher, subscript) == GRANTED
+            if granted:
+                await watcher.ask(Unlock(ref(subscript), b"1"))
+            return granted
+
+        circuit = await self.session()
+        await self.take(circuit, 1)
+        await self.take(circuit, 2, client=b"2")
+        await circuit.ask(UnlockClient(b"1"))
+        self.assertEqual([await free(1), await free(2)], [True, False])
+        await circuit.ask(UnlockAll())
+        self.assertTrue(await free(2))
+        await self.take(circuit, 1)
+        await circuit.ask(Disconnect())
+        self.assertTrue(await free(1))
+        circuit = await self.session()
+        await self.take(circuit, 1)
+        self.assertFalse(await free(1))
+        await self.drop(circuit)
+        await self.until(lambda: not self.locks.held())
+        self.assertTrue(await free(1))
+
+    async def test_a_lock_covers_the_message_it_is_taken_in(self) -> None:
+        one, two = await self.session(), await self.session()
+        answers = await one.ask_all([Lock(ref(1), b"1"), Set(ref(1), b"v"), Get(ref(1)), Unlock(ref(1), b"1")])
+        self.assertEqual([answer for _, answer in answers], [GRANTED, Done(), GetReply(1, b"v"), Done()])
+        self.assertEqual(await self.take(two, 1), GRANTED)
+
+    async def test_what_is_no_lock(self) -> None:
+        circuit = await self.session()
+        self.assertEqual(await circuit.ask(Lock(ref(""), b"1")), 3)
+        self.assertEqual(await circuit.ask(Lock(ref(*["a" * 255] * 4), b"1")), 4)
+        self.assertEqual(self.locks.held(), [])
+
+    async def test_listed_as_a_live_global(self) -> None:
+        one, two = await self.session(), await self.session()
+        for _ in range(2):
+            await one.ask(Lock(ref("a b", 2, environment=b"e"), b"4711"))
+        await two.ask(Lock(ref(), b"12"))
+        self.assertEqual([(lock.session, lock.count) for lock in self.locks.held()], [(2, 1), (1, 2)])
+
+        async def get(*path: str | int) -> object:
+            return await two.ask(Get(ref(*path, name=b"%PFLOCK")))
+
+        self.assertEqual(await get(1, "reference"), GetReply(1, b"^X"))
+        self.assertEqual(await get(2, "reference"), GetReply(1, b'^X("a b",2)'))
+        fields = [await get(2, field) for field in ("client", "count", "environment", "session", "agent")]
+        self.assertEqual(fields, [GetReply(1, value) for value in (b"4711", b"2", b"e", b"1", b"")])
+        self.assertEqual(await two.ask(Order(ref(2, name=b"%PFLOCK"))), OrderReply(b""))
+        self.assertEqual(await two.ask(Order(ref(1, name=b"%PFLOCK"))), OrderReply(b"2"))
+        first = ref(1, "agent", name=b"%PFLOCK")
+        self.assertEqual(await two.ask(Query(ref(name=b"%PFLOCK"))), QueryReply(first))
+        self.assertEqual(await two.ask(Set(first, b"x")), 1)

@@ -1,0 +1,174 @@
+"""Globals against a plain-Python model: collation, all operations, keys of any length."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path as FilePath
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from pfserver.errors import ReferenceTooLong
+from pfserver.store.globals.batch import Batch
+from pfserver.store.globals.collation import decode, encode
+from pfserver.store.globals.file import GlobalsFile
+from pfserver.store.globals.keys import KEY_BYTES, key_of
+from pfserver.store.globals.service import Globals
+from tests.store.globals_model import Collated, Model, Path, collated
+
+NUMBERS = st.one_of(
+    st.integers(-1000, 1000).map(lambda number: b"%d" % number),
+    st.integers(-(10**20), 10**20).map(lambda number: b"%d" % number),
+    st.decimals(-1000, 1000, places=3).map(lambda number: str(number).encode()),
+    st.sampled_from([b"0", b"-0", b"1.0", b"01", b".5", b"-.5", b"0.5", b"1E5", b"+1", b"-", b".", b"1.", b"-."]),
+    st.integers(0, 60).map(lambda zeros: b"1" + b"0" * zeros),
+    st.integers(0, 60).map(lambda zeros: b"-." + b"0" * zeros + b"12"),
+)
+STRINGS = st.one_of(
+    st.binary(min_size=1, max_size=6),
+    st.lists(st.sampled_from([b"\0", b"\1", b"\2", b"\xff", b"a", b"0"]), min_size=1, max_size=5).map(b"".join),
+)
+SUBSCRIPTS = st.one_of(NUMBERS, STRINGS)
+#: Few different ones, so that they meet; some make keys of more than one piece.
+FEW = st.sampled_from(
+    [b"1", b"2", b"-1", b".5", b"10", b"a", b"a\0", b"a\0b", b"a\1", b"\xff", b"x" * 255, b"x" * 254, b"\0" * 255]
+)
+PATHS = st.tuples(
+    st.sampled_from([b"", b"a", b"a\0b", b"/var/m.gld"]),
+    st.sampled_from([b"X", b"X1", b"%X", b"Y"]),
+    st.lists(FEW, max_size=5).map(tuple),
+)
+STARTS = st.tuples(PATHS, st.booleans()).map(lambda pair: (*pair[0][:2], (*pair[0][2], b"")) if pair[1] else pair[0])
+
+
+class CollationTests(SynchronousTestCase):
+    @given(SUBSCRIPTS, SUBSCRIPTS)
+    def test_encoded_subscripts_compare_as_collated(self, one: bytes, other: bytes) -> None:
+        self.assertEqual(encode(one) < encode(other), Collated(one) < Collated(other))
+        self.assertEqual(encode(one) == encode(other), one == other)
+
+    @given(SUBSCRIPTS)
+    def test_decoding_gives_the_subscript(self, subscript: bytes) -> None:
+        encoded = encode(subscript)
+        self.assertEqual(decode(encoded[:-1]), subscript)
+        self.assertEqual(encoded.index(b"\0"), len(encoded) - 1)
+
+    @given(st.lists(SUBSCRIPTS, max_size=4), st.lists(SUBSCRIPTS, max_size=4))
+    def test_keys_compare_as_nodes_are_walked(self, one: list[bytes], other: list[bytes]) -> None:
+        keys = key_of(b"", b"X", one), key_of(b"", b"X", other)
+        self.assertEqual(keys[0] < keys[1], collated(tuple(one)) < collated(tuple(other)))
+        self.assertEqual(keys[1].startswith(keys[0]), other[: len(one)] == one)
+
+    def test_a_key_beyond_all_limits_is_refused(self) -> None:
+        with self.assertRaises(ReferenceTooLong):
+            key_of(b"", b"X", [b"x" * KEY_BYTES])
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), PATHS, st.binary(max_size=3)),
+        st.tuples(st.just("set"), PATHS, st.binary(max_size=3)),
+        st.tuples(st.just("kill"), PATHS, st.just(b"")),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+class OperationTests(SynchronousTestCase):
+    """One file for all examples: each begins with a transaction that is never committed."""
+
+    def setUp(self) -> None:
+        self.folder = FilePath(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.file = GlobalsFile(self.folder)
+        self.file.open()
+        self.addCleanup(self.file.close)
+
+    @given(OPERATIONS, st.lists(STARTS, min_size=1, max_size=20))
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def test_every_operation_equals_the_model(self, operations: list[Any], starts: list[Path]) -> None:
+        model, batch = Model(), Batch(self.file)
+        self.addCleanup(batch.abort)
+
+        def update(globals_: Any) -> None:
+            for verb, path, value in operations:
+                if verb == "set":
+                    model.set(path, value)
+                    globals_.set(key_of(*path), value)
+                else:
+                    model.kill(path)
+                    globals_.kill(key_of(*path))
+
+        batch.run(update)
+        for path in [*starts, *model.nodes]:
+            self._compare(batch.view, model, path)
+        batch.abort()
+
+    def _compare(self, view: Any, model: Model, path: Path) -> None:
+        key = key_of(*path)
+        for reverse in (False, True):
+            self.assertEqual(view.order(key, reverse), model.order(path, reverse), ("order", path, reverse))
+            self.assertEqual(view.query(key, reverse), model.query(path, reverse), ("query", path, reverse))
+        if not path[2] or path[2][-1]:
+            self.assertEqual(view.get(key), model.get(path))
+            self.assertEqual(view.define(key), model.define(path), ("define", path))
+
+    @given(OPERATIONS, OPERATIONS)
+    @settings(max_examples=50, deadline=None)
+    def test_a_function_that_raises_leaves_nothing(self, before: list[Any], after: list[Any]) -> None:
+        assume(before)
+        batch = Batch(self.file)
+        self.addCleanup(batch.abort)
+
+        def apply(globals_: Any, operations: list[Any]) -> None:
+            for verb, path, value in operations:
+                if verb == "set":
+                    globals_.set(key_of(*path), value)
+                else:
+                    globals_.kill(key_of(*path))
+
+        def fail(globals_: Any) -> None:
+            apply(globals_, after)
+            raise ZeroDivisionError
+
+        batch.run(lambda globals_: apply(globals_, before))
+        expected = {path: batch.view.get(key_of(*path)) for _, path, _ in before + after}
+        with self.assertRaises(ZeroDivisionError):
+            batch.run(fail)
+        self.assertEqual({path: batch.view.get(key_of(*path)) for path in expected}, expected)
+        batch.abort()
+
+
+class LongKeyTests(TestCase):
+    async def test_keys_beyond_the_limit_of_lmdb_stay_in_order(self) -> None:
+        globals_ = Globals(FilePath(self.mktemp()), reactor)
+        globals_.open()
+        self.addCleanup(globals_.close)
+        long = [b"s" * 255] * 3
+        paths = [(*long, b"%d" % number, b"t" * 200) for number in (2, 10, -1, 1)]
+
+        def fill(update: Any) -> None:
+            for path in paths:
+                update.set(globals_.key(b"", b"X", path), path[3])
+
+        await globals_.write(fill)
+
+        def walk(view: Any) -> list[bytes]:
+            found, subscripts = [], view.query(globals_.key(b"", b"X", []))
+            while subscripts is not None:
+                found.append(subscripts[3])
+                subscripts = view.query(globals_.key(b"", b"X", subscripts))
+            return found
+
+        self.assertEqual(globals_.read(walk), [b"-1", b"1", b"2", b"10"])
+        await globals_.write(lambda update: update.kill(globals_.key(b"", b"X", [*long, b"1"])))
+        level = globals_.key(b"", b"X", [*long, b"-1"])
+        self.assertEqual(globals_.read(lambda view: view.order(level)), b"2")
+        await globals_.write(lambda update: update.kill(globals_.key(b"", b"X", long[:1])))
+        self.assertEqual(globals_.read(lambda view: view.define(globals_.key(b"", b"X", []))), 0)
+        self.assertEqual(globals_.read(lambda view: view.order(globals_.key(b"", b"%", []))), b"")

@@ -1,0 +1,260 @@
+"""When updates of globals are seen and when they are on disk: batches, durability, growth, faults, kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import lmdb
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import TestCase
+
+from pfserver.errors import ConfigurationError, StoreUnavailable
+from pfserver.store.globals import service
+from pfserver.store.globals.batch import Batch
+from pfserver.store.globals.service import Globals
+
+#: A child that acknowledges bunches of ten sets on its standard output as soon as it may.
+WRITER = """
+import sys
+from pathlib import Path
+from twisted.internet import reactor
+from pfserver.store.globals import Globals
+
+globals_ = Globals(Path(sys.argv[1]), reactor, map_size=1 << 20)
+globals_.open()
+
+def go(number):
+    def bunch(update):
+        for part in range(10):
+            update.set(globals_.key(b"", b"X", [b"%d" % number, b"%d" % part]), b"v" * 500)
+    def told(_):
+        sys.stdout.write(f"{number}\\n")
+        sys.stdout.flush()
+        go(number + 4)
+    globals_.write(bunch).addCallback(told)
+
+for session in range(4):
+    reactor.callWhenRunning(go, session + 1)
+reactor.run()
+"""
+
+
+class Case(TestCase):
+    def make(self, folder: Path | None = None, **options: Any) -> Globals:
+        made = Globals(folder or Path(self.mktemp()), reactor, **options)
+        made.open()
+        self.addCleanup(made.close)
+        return made
+
+
+def setter(globals_: Globals, value: bytes, *subscripts: bytes) -> Callable[[Any], None]:
+    """A function that sets ``^X(subscripts)``."""
+    key = globals_.key(b"", b"X", subscripts)
+    return lambda update: update.set(key, value)
+
+
+def value_of(globals_: Globals, *subscripts: bytes) -> bytes | None:
+    """The value of ``^X(subscripts)`` as a reader sees it."""
+    key = globals_.key(b"", b"X", subscripts)
+    found: bytes | None = globals_.read(lambda view: view.get(key))
+    return found
+
+
+class MessageTests(Case):
+    async def test_an_update_is_seen_once_it_is_committed(self) -> None:
+        globals_ = self.make()
+        writing = globals_.write(setter(globals_, b"v"))
+        self.assertIsNone(value_of(globals_))
+        await writing
+        self.assertEqual(value_of(globals_), b"v")
+
+    async def test_updates_are_made_in_their_order_and_see_one_another(self) -> None:
+        globals_ = self.make()
+        key = globals_.key(b"", b"X", [])
+
+        def add(update: Any) -> bytes:
+            value = (update.get(key) or b"") + b"x"
+            update.set(key, value)
+            return value
+
+        first = await gatherResults([globals_.write(add) for _ in range(3)])
+        # The first of these is committed while the others queue up.
+        rest = [globals_.write(add)]
+        await self._next_turn()
+        rest += [globals_.write(add) for _ in range(3)]
+        self.assertEqual([len(one) for one in first + await gatherResults(rest)], [1, 2, 3, 4, 5, 6, 7])
+
+    async def _next_turn(self) -> None:
+        from twisted.internet.task import deferLater
+
+        await deferLater(reactor, 0, lambda: None)
+
+    async def test_messages_of_one_turn_share_a_commit(self) -> None:
+        globals_, commits = self.make(), []
+        commit = Batch.commit
+        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
+        await gatherResults([globals_.write(setter(globals_, b"v", b"%d" % number)) for number in range(50)])
+        self.assertEqual(commits, [50])
+
+    async def test_what_raises_is_told_and_leaves_nothing_while_others_are_kept(self) -> None:
+        globals_ = self.make()
+
+        def bad(update: Any) -> None:
+            setter(globals_, b"bad", b"bad")(update)
+            raise ZeroDivisionError
+
+        good, failed = globals_.write(setter(globals_, b"1", b"a")), globals_.write(bad)
+        later = globals_.write(setter(globals_, b"2", b"b"))
+        await self.assertFailure(failed, ZeroDivisionError)
+        await gatherResults([good, later])
+        self.assertEqual([value_of(globals_, one) for one in (b"a", b"bad", b"b")], [b"1", None, b"2"])
+
+    async def test_all_is_there_after_a_reopening(self) -> None:
+        folder = Path(self.mktemp())
+        globals_ = self.make(folder)
+        await globals_.write(setter(globals_, b"kept", b"1"))
+        last = globals_.write(setter(globals_, b"last", b"2"))
+        await globals_.close()
+        self.successResultOf(last)
+        again = self.make(folder)
+        self.assertEqual([value_of(again, b"1"), value_of(again, b"2")], [b"kept", b"last"])
+
+    async def test_nothing_is_written_after_the_end(self) -> None:
+        globals_ = self.make()
+        await globals_.close()
+        await self.assertFailure(globals_.write(setter(globals_, b"v")), StoreUnavailable)
+
+    async def test_a_large_tree_is_removed_while_the_reactor_goes_on(self) -> None:
+        self.patch(service, "REMOVALS", 10)
+        for durability in ("message", "interval"):
+            globals_, places = self.make(durability=durability), []
+            keys = [globals_.key(b"", b"X", [b"%d" % number]) for number in range(100)]
+            await globals_.write(lambda update, keys=keys: [update.set(key, b"v") for key in keys] and None)
+            run = Batch.run
+
+            def watch(batch: Any, function: Any, *, allowance: Any = None, run: Any = run, places: Any = places) -> Any:
+                places.append(allowance)
+                return run(batch, function, allowance=allowance)
+
+            self.patch(Batch, "run", watch)
+            everything = globals_.key(b"", b"X", [])
+            killing = globals_.write(lambda update, key=everything: update.kill(key))
+            # Nothing is acknowledged yet, so all is still to be seen.
+            self.assertEqual(value_of(globals_, b"7"), b"v")
+            waiting = globals_.write(setter(globals_, b"new", b"7"))
+            await gatherResults([killing, waiting])
+            self.assertIn(None, places)
+            self.assertEqual([value_of(globals_, b"6"), value_of(globals_, b"7")], [None, b"new"])
+            self.patch(Batch, "run", run)
+
+    async def test_what_cannot_be_committed_is_told_and_the_next_works(self) -> None:
+        globals_ = self.make()
+        await globals_.write(setter(globals_, b"before"))
+        with mock.patch.object(Batch, "commit", _no_space):
+            failed = await self.assertFailure(globals_.write(setter(globals_, b"lost")), StoreUnavailable)
+        self.assertEqual(str(failed), "globals cannot be written: No space left on device")
+        self.assertEqual(value_of(globals_), b"before")
+        await globals_.write(setter(globals_, b"after"))
+        self.assertEqual(value_of(globals_), b"after")
+
+    def test_an_unknown_durability_is_refused(self) -> None:
+        with self.assertRaises(ConfigurationError):
+            Globals(Path(self.mktemp()), reactor, "never")
+
+
+def _no_space(batch: Batch) -> None:
+    batch.abort()
+    raise lmdb.DiskError("mdb_txn_commit: No space left on device")
+
+
+class IntervalTests(Case):
+    async def test_an_update_is_answered_and_seen_at_once(self) -> None:
+        globals_ = self.make(durability="interval", interval=3600)
+        self.successResultOf(globals_.write(setter(globals_, b"v")))
+        self.assertEqual(value_of(globals_), b"v")
+
+    async def test_closing_writes_what_is_open(self) -> None:
+        folder = Path(self.mktemp())
+        globals_ = self.make(folder, durability="interval", interval=3600)
+        self.successResultOf(globals_.write(setter(globals_, b"v")))
+        await globals_.close()
+        self.assertEqual(value_of(self.make(folder)), b"v")
+
+    async def test_updates_beyond_the_limit_are_committed_early(self) -> None:
+        self.patch(service, "OPEN_LIMIT", 3)
+        globals_, commits = self.make(durability="interval", interval=3600), []
+        commit = Batch.commit
+        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
+        for number in range(7):
+            self.successResultOf(globals_.write(setter(globals_, b"v", b"%d" % number)))
+        self.assertEqual(commits, [3, 3])
+
+    async def test_what_was_answered_is_kept_until_it_can_be_written(self) -> None:
+        folder = Path(self.mktemp())
+        globals_ = self.make(folder, durability="interval", interval=3600)
+        self.successResultOf(globals_.write(setter(globals_, b"answered")))
+        with mock.patch.object(Batch, "commit", _no_space):
+            globals_._commit()
+        self.failureResultOf(globals_.write(setter(globals_, b"refused")), StoreUnavailable)
+        self.assertEqual(value_of(globals_), b"answered")
+        globals_._commit()
+        self.successResultOf(globals_.write(setter(globals_, b"later", b"1")))
+        await globals_.close()
+        again = self.make(folder)
+        self.assertEqual([value_of(again), value_of(again, b"1")], [b"answered", b"later"])
+
+
+class GrowthTests(Case):
+    async def _fill(self, durability: str) -> None:
+        folder = Path(self.mktemp())
+        globals_ = self.make(folder, durability=durability, interval=3600, map_size=1 << 20)
+        keys = [globals_.key(b"", b"X", [b"%d" % number]) for number in range(4000)]
+
+        def part(start: int) -> Callable[[Any], None]:
+            def fill(update: Any) -> None:
+                for key in keys[start : start + 400]:
+                    update.set(key, b"v" * 1000)
+
+            return fill
+
+        await gatherResults([globals_.write(part(start)) for start in range(0, 2000, 400)])
+        for start in range(2000, 4000, 400):
+            await globals_.write(part(start))
+        await globals_.close()
+        again = self.make(folder, map_size=1 << 20)
+        self.assertEqual({again.read(lambda view, key=key: view.get(key)) for key in keys}, {b"v" * 1000})
+
+    async def test_the_map_grows_with_each_message_on_disk(self) -> None:
+        await self._fill("message")
+
+    async def test_the_map_grows_between_intervals(self) -> None:
+        await self._fill("interval")
+
+
+class KillTests(Case):
+    def test_every_acknowledged_bunch_is_there_after_a_kill(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        for _ in range(5):
+            with subprocess.Popen(
+                [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+            ) as child:
+                assert child.stdout is not None
+                acknowledged = [int(child.stdout.readline()) for _ in range(60)]
+                os.kill(child.pid, signal.SIGKILL)
+                acknowledged += [int(line) for line in child.stdout.readlines() if line.endswith(b"\n")]
+            globals_ = Globals(folder, reactor)
+            globals_.open()
+            for number in acknowledged:
+                self.assertEqual(value_of(globals_, b"%d" % number, b"9"), b"v" * 500)
+            for number in range(1, max(acknowledged) + 20):
+                parts = {value_of(globals_, b"%d" % number, b"%d" % part) for part in range(10)}
+                self.assertEqual(len(parts), 1, "a bunch is there in part")
+            self.successResultOf(globals_.close())

@@ -74,8 +74,10 @@ class ProcessWorkers:
 
     async def restart(self) -> None:
         """See ``IWorkers``."""
-        idle, self._idle = self._idle, []
-        for executor in [*self._busy, *idle]:
+        ended = [*self._busy, *self._idle]
+        self._busy.clear()
+        self._idle.clear()
+        for executor in ended:
             await deferToThread(_kill, executor)
 
     async def stop(self) -> None:
@@ -111,7 +113,10 @@ class ProcessWorkers:
 
     def _give_back(self, executor: ProcessPoolExecutor, future: ConcurrentFuture[Any]) -> None:
         """Keep a process for the next piece of work; one that still works on a cancelled piece is ended."""
-        self._busy.discard(executor)
+        if executor not in self._busy:
+            # Ended meanwhile, perhaps before it had begun: its work counts as cancelled then.
+            return
+        self._busy.remove(executor)
         if future.done() and not self._stopped:
             self._idle.append(executor)
         else:
@@ -119,6 +124,7 @@ class ProcessWorkers:
 
     def _too_late(self, executor: ProcessPoolExecutor, late: list[bool]) -> None:
         late.append(True)
+        self._busy.discard(executor)
         _kill(executor)
 
 

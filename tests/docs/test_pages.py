@@ -33,8 +33,8 @@ def _test_of(page: Page) -> Callable[[PageTests], None]:
 
 
 for _path in pages():
-    if _path.is_relative_to(ROOT / "examples"):
-        continue  # Their tests are in tests/examples.
+    if (_path.parent / "pyproject.toml").exists() and _path.parent != ROOT:
+        continue  # A package of its own, which is installed by a test in tests/examples.
     _page = read(_path)
     if any(isinstance(step, Command) for step in _page.steps):
         _name = "test_" + "".join(c if c.isalnum() else "_" for c in _page.name.removesuffix(".md")).lower()

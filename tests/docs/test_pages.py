@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,12 @@ class HonestyTests(SynchronousTestCase):
                 self.assertNotIn(block.language, UNTESTED_SHELLS, f"{place}: use a console block")
                 if block.language != "console":
                     self.assertFalse(any(line.startswith("$ ") for line in block.text.splitlines()), place)
+
+    def test_links_lead_somewhere(self) -> None:
+        for path in pages():
+            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
+                if "://" not in target:
+                    self.assertTrue((path.parent / target).exists(), f"{path.relative_to(ROOT)}: {target}")
 
 
 class ReaderTests(SynchronousTestCase):

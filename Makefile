@@ -32,11 +32,11 @@ $(DONE)/run: $(DONE)/venv setup.py
 
 $(DONE)/test: $(DONE)/run tools/system-packages
 	tools/system-packages test
-	$(INSTALL) '.[office,postgres,test]'
+	$(INSTALL) '.[office,postgres,dask,test]'
 	@touch $@
 
 $(DONE)/check: $(DONE)/run
-	$(INSTALL) '.[office,postgres,test,check,docs]'
+	$(INSTALL) '.[office,postgres,dask,test,check,docs]'
 	@touch $@
 
 $(DONE)/bench: $(DONE)/test

@@ -76,6 +76,14 @@ MEASUREMENTS = (
         "conversions.py",
         "--documents 24 --alone 3 --repeat 1 --leak 60",
     ),
+    Measurement(
+        "omi",
+        "OMI against gtcm_server",
+        "get alone at least 0.8x and bunched 0.6x its rate; set, commits lazy as its are, 0.6x, alone and bunched; on "
+        "disk before the reply, bunched, 20 sessions, 50,000/s; 100 sessions mixed 1x; order over 1,000,000 nodes 0.5x",
+        "omi.py",
+        "--nodes 20000 --seconds 0.5 --repeat 1",
+    ),
     Measurement("start", "Start with many stored jobs", "at most 1.5x the empty start", "start.py", "--jobs 5000"),
 )
 

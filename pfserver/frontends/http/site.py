@@ -290,6 +290,7 @@ class Site(WebSite):
 
     requestFactory = Request
     displayTracebacks = False
+    noisy = False
 
     def __init__(self, root: IResource, api: XMLRPC, limits: HTTPLimits, clock: Any) -> None:
         super().__init__(root, timeout=limits.idle, reactor=clock)

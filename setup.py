@@ -32,6 +32,7 @@ EXTRAS = {
     "test": [
         "build>=1.2,<2",
         "hypothesis>=6.100,<7",
+        "distributed>=2024.5",
         "pypdf>=4.2,<8",
         "pypdfium2>=4.30,<6",
         "odfpy>=1.4,<2",

@@ -211,6 +211,8 @@ class Server(Service):
 
     async def _start(self) -> None:
         configuration = self._configuration
+        if not configuration.projects.is_dir():
+            self.log.warn("no projects folder {folder}: jobs will find no project", folder=str(configuration.projects))
         await deferToThread(self._database.open)
         self._globals.open()
         workers = build_workers(configuration.executor, self._reactor)

@@ -10,13 +10,14 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import Future as ConcurrentFuture
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -73,8 +74,10 @@ class ProcessWorkers:
 
     async def restart(self) -> None:
         """See ``IWorkers``."""
-        idle, self._idle = self._idle, []
-        for executor in [*self._busy, *idle]:
+        ended = [*self._busy, *self._idle]
+        self._busy.clear()
+        self._idle.clear()
+        for executor in ended:
             await deferToThread(_kill, executor)
 
     async def stop(self) -> None:
@@ -110,7 +113,10 @@ class ProcessWorkers:
 
     def _give_back(self, executor: ProcessPoolExecutor, future: ConcurrentFuture[Any]) -> None:
         """Keep a process for the next piece of work; one that still works on a cancelled piece is ended."""
-        self._busy.discard(executor)
+        if executor not in self._busy:
+            # Ended meanwhile, perhaps before it had begun: its work counts as cancelled then.
+            return
+        self._busy.remove(executor)
         if future.done() and not self._stopped:
             self._idle.append(executor)
         else:
@@ -118,6 +124,7 @@ class ProcessWorkers:
 
     def _too_late(self, executor: ProcessPoolExecutor, late: list[bool]) -> None:
         late.append(True)
+        self._busy.discard(executor)
         _kill(executor)
 
 
@@ -133,12 +140,15 @@ class ExecutorWorkers:
         self._make = make
         self._reactor = reactor
         self._executor: Executor | None = None
+        self._making = DeferredLock()
 
     async def run(self, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
         """See ``IWorkers``; the time-out has no effect."""
-        if self._executor is None:
-            self._executor = await deferToThread(self._make)
-        future = self._executor.submit(function, *arguments)
+        executor = await self._ready()
+        try:
+            future = executor.submit(function, *arguments)
+        except RuntimeError as error:
+            raise WorkerLost("the workers are restarted") from error
         try:
             return await _when_done(future, self._reactor)
         except BrokenProcessPool as error:
@@ -147,6 +157,18 @@ class ExecutorWorkers:
             if type(error).__name__ == "KilledWorker":
                 raise WorkerLost("the cluster's worker died") from error
             raise
+
+    async def _ready(self) -> Executor:
+        """The executor, made once however many ask for it at once."""
+        await self._making.acquire()
+        try:
+            if self._executor is None:
+                self._executor = await deferToThread(self._make)
+            return self._executor
+        except OSError as error:
+            raise WorkerLost("the cluster cannot be reached") from error
+        finally:
+            self._making.release()
 
     async def restart(self) -> None:
         """See ``IWorkers``; what runs now is finished first."""
@@ -173,6 +195,15 @@ def _begin_worker() -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         os.environ[name] = os.environ[name.lower()] = "http://127.0.0.1:9"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
+    threading.Thread(target=_end_with_server, name="pfserver-server-watch", daemon=True).start()
+
+
+def _end_with_server() -> None:
+    """A server that is killed tells nobody: without it, its workers would wait for work for ever."""
+    server = multiprocessing.parent_process()
+    if server is not None:
+        server.join()
+        os._exit(1)
 
 
 def _kill(executor: ProcessPoolExecutor) -> None:
@@ -212,8 +243,24 @@ def _pass_on(future: ConcurrentFuture[Any], done: Deferred[Any]) -> None:
 def _dask(address: str) -> Executor:
     from distributed import Client
 
-    executor: Executor = Client(address, set_as_default=False).get_executor()
-    return executor
+    return _DaskExecutor(Client(address, set_as_default=False))
+
+
+class _DaskExecutor(Executor):
+    """A client's executor, which ends the client, too."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        # What has been tried is tried again, and not taken for known.
+        self._executor = client.get_executor(pure=False)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ConcurrentFuture[Any]:
+        future: ConcurrentFuture[Any] = self._executor.submit(fn, *args, **kwargs)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._executor.shutdown(wait=wait)
+        self._client.close()
 
 
 def _dask_size() -> int:

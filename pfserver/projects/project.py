@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from attrs import Factory, field, frozen
 
 from pfserver.errors import BadProject, NoSuchProjectJob, OutsideRoot
 from pfserver.projects.folders import ProjectFolder
-from pfserver.projects.paths import inside
+from pfserver.projects.paths import inside, is_file
 
 #: Documents of one run file where the project says nothing.
 MAX_DOCUMENTS = 5000
@@ -138,9 +138,9 @@ class _Reader:
     def _source(self, data: dict[str, Any]) -> str:
         source = self._text_of(data, "source", "data", default="")
         if data and not source:
-            raise self._wrong("source", "[data] has no source")
+            raise self._wrong("data", "[data] has no source")
         if "://" not in source and source:
-            self._file(source, "source")
+            self._file(source, "source", "data")
         return source
 
     def _rules(self, table: dict[str, Any]) -> Rules:
@@ -149,7 +149,7 @@ class _Reader:
         if "locale" in table:
             locales = (self._text_of(table, "locale", "rules"), *locales)
         return Rules(
-            script=self._file(self._text_of(table, "script", "rules"), "script"),
+            script=self._file(self._text_of(table, "script", "rules"), "script", "rules"),
             variables=self._texts(table, "variables", "rules"),
             locales=locales or ("en",),
             time_limit=self._number(table, "time_limit", "rules", 1.0, low=0.001, high=60),
@@ -163,16 +163,16 @@ class _Reader:
         output = self._one_of(table, "output", where, tuple(OUTPUTS), "pdf")
         standard = self._one_of(table, "pdf_standard", where, ("", *PDF_STANDARDS), "")
         if standard and output != "pdf":
-            raise self._wrong("pdf_standard", f'a pdf_standard is for output = "pdf", not {output!r}')
+            raise self._wrong("pdf_standard", f'a pdf_standard is for output = "pdf", not {output!r}', where)
         split = self._one_of(table, "split", where, SPLITS, "record")
         if split == "job" and output != "pdf":
-            raise self._wrong("split", 'split = "job" is for output = "pdf": a png or svg holds one page')
+            raise self._wrong("split", 'split = "job" is for output = "pdf": a png or svg holds one page', where)
         tags = table.get("tags", True)
         if not isinstance(tags, bool):
-            raise self._wrong("tags", "tags is neither true nor false")
+            raise self._wrong("tags", "tags is neither true nor false", where)
         return JobTable(
             name=name,
-            template=self._file(self._text_of(table, "template", where), "template"),
+            template=self._file(self._text_of(table, "template", where), "template", where),
             output=output,
             split=split,
             pdf_standard=standard,
@@ -187,63 +187,93 @@ class _Reader:
         if "fonts" not in table:
             standard = self._place.folder / "fonts"
             return (standard,) if standard.is_dir() else ()
-        return tuple(self._inside(name, "fonts") for name in self._texts(table, "fonts", ""))
+        return tuple(self._inside(name, "fonts", "") for name in self._texts(table, "fonts", ""))
 
     # -- values --------
 
     def _only(self, table: dict[str, Any], known: set[str], where: str) -> None:
         for key in table:
             if key not in known:
-                raise self._wrong(key, f"unknown key {key!r}{_in(where)}; the keys are: {', '.join(sorted(known))}")
+                raise self._wrong(
+                    key, f"unknown key {key!r}{_in(where)}; the keys are: {', '.join(sorted(known))}", where
+                )
 
     def _table(self, table: dict[str, Any], key: str, where: str) -> dict[str, Any]:
         value = table.get(key, {})
         if not isinstance(value, dict):
-            raise self._wrong(key, f"{key}{_in(where)} is not a table")
+            raise self._wrong(key, f"{key}{_in(where)} is not a table", where)
         return value
 
     def _text_of(self, table: dict[str, Any], key: str, where: str, default: str | None = None) -> str:
         value = table.get(key, default)
         if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self._wrong(key, f"{key}{_in(where)} is missing or not a text")
+            raise self._wrong(key, f"{key}{_in(where)} is missing or not a text", where)
         return value
 
     def _texts(self, table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
         value = table.get(key)
         if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
-            raise self._wrong(key, f"{key}{_in(where)} is missing or not a list of texts")
+            raise self._wrong(key, f"{key}{_in(where)} is missing or not a list of texts", where)
         return tuple(value)
 
     def _one_of(self, table: dict[str, Any], key: str, where: str, known: tuple[str, ...], default: str) -> str:
         value = table.get(key, default)
         if value not in known:
-            raise self._wrong(key, f"{key}{_in(where)} is none of: {', '.join(one for one in known if one)}")
+            raise self._wrong(key, f"{key}{_in(where)} is none of: {', '.join(one for one in known if one)}", where)
         return str(value)
 
     def _number(self, table: dict[str, Any], key: str, where: str, default: float, *, low: float, high: float) -> float:
         value = table.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise self._wrong(key, f"{key}{_in(where)} is not a number from {low:g} to {high:g}")
+            raise self._wrong(key, f"{key}{_in(where)} is not a number from {low:g} to {high:g}", where)
         return value
 
-    def _file(self, name: str, key: str) -> Path:
-        path = self._inside(name, key)
-        if not path.is_file():
-            raise self._wrong(key, f"there is no file {name!r} in the project")
+    def _file(self, name: str, key: str, where: str) -> Path:
+        path = self._inside(name, key, where)
+        if not is_file(path):
+            raise self._wrong(key, f"there is no file {name!r} in the project", where)
         return path
 
-    def _inside(self, name: str, key: str) -> Path:
+    def _inside(self, name: str, key: str, where: str) -> Path:
         try:
             return inside(self._place.folder, name)
         except OutsideRoot as error:
-            raise self._wrong(key, f"{name!r} lies outside the project") from error
+            raise self._wrong(key, f"{name!r} lies outside the project", where) from error
 
-    def _wrong(self, key: str, text: str) -> BadProject:
-        """An error with the line where the key first stands."""
-        pattern = re.compile(rf"^\s*(\[\s*)?[\"']?{re.escape(key)}\b", re.MULTILINE)
-        found = pattern.search(self._text)
-        line = "" if found is None else f", line {self._text.count(chr(10), 0, found.end()) + 1}"
-        return BadProject(f"{self._place.file.name}{line}: {text}")
+    def _wrong(self, key: str, text: str, where: str = "") -> BadProject:
+        """An error with the place of the key in its table; else of a table of that name; else of its first one."""
+        pattern = re.compile(rf"^\s*(?:\[\s*)?([\"']?{re.escape(key)}\b)")
+        found = {
+            table: f", line {number}, column {match.start(1) + 1}"
+            # From the end, so that the first one of each table stays.
+            for number, line, table in reversed(list(self._lines()))
+            if (match := pattern.match(line))
+        }
+        place = found.get(where) or found.get(None) or next(reversed(found.values()), "")
+        return BadProject(f"{self._place.file.name}{place}: {text}")
+
+    def _lines(self) -> Iterator[tuple[int, str, str | None]]:
+        """Each line with its number and the table that it stands in; a table's own line stands in whichever."""
+        table = ""
+        for number, line in enumerate(self._text.splitlines(), 1):
+            if line.lstrip().startswith("["):
+                table = _table_name(line) or table
+                yield number, line, None
+            else:
+                yield number, line, table
+
+
+def _table_name(line: str) -> str:
+    """``[jobs."Job 1"]`` as ``jobs.Job 1``; empty for a line that only looks like it."""
+    names = []
+    try:
+        inner = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return ""
+    while isinstance(inner, dict) and inner:
+        [(name, inner)] = inner.items()
+        names.append(name)
+    return ".".join(names)
 
 
 def _in(where: str) -> str:

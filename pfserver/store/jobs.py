@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,11 +16,18 @@ from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
 from pfserver.store import changes, queries
 from pfserver.store.changes import Change
 from pfserver.store.database import Database
-from pfserver.store.waiting import Arrival, Claim, LeaseOffer, add_jobs, claim_jobs, lease_jobs
+from pfserver.store.leasing import Again, LeaseOffer, Refused, lease_jobs
+from pfserver.store.waiting import Arrival, Claim, add_jobs, claim_jobs
 
 Texts = Sequence[tuple[int, str]]
 
 T = TypeVar("T")
+
+#: Kinds of choosers whose refusals are remembered: about as many as there are different factories.
+KINDS = 100
+
+#: More refused ids than this are forgotten, and found again where they still wait.
+REFUSED_LIMIT = 200_000
 
 #: So many messages are deleted in one commit: others are written in between.
 DELETED_AT_ONCE = 5000
@@ -35,6 +43,8 @@ class JobStore:
         self._arrivals = 0
         self._nothing: dict[tuple[str, ...], int] = {}
         """By backends, the count of arrivals at which none of their jobs waited: until it changes, none does."""
+        self._refused: OrderedDict[Hashable, Refused] = OrderedDict()
+        """By backends and kind of chooser, what was refused."""
 
     # -- reads --------
 
@@ -93,10 +103,12 @@ class JobStore:
         backends: Sequence[str],
         expires_at: float,
         messages: Texts = (),
+        kind: Hashable = None,
     ) -> Deferred[Job | None]:
         """See ``IJobStore``. Where no job waits, that is remembered: idle factories ask again and again."""
         key, arrivals = tuple(backends), self._arrivals
-        if self._nothing.get(key) == arrivals:
+        refused = self._refused_by(key, kind)
+        if arrivals in (self._nothing.get(key), refused.arrivals if refused is not None else None):
             return succeed(None)
         shown = False
 
@@ -105,13 +117,37 @@ class JobStore:
             shown = True
             return choose(jobs)
 
-        def remember(job: Job | None) -> Job | None:
-            if not shown and self._database.is_private:
-                self._nothing[key] = arrivals
-            return job
+        def remember(found: Job | Again | None) -> Any:
+            if found is Again.LOOK:
+                return self._database.write(lease_jobs, offer).addCallback(remember)
+            if found is None and self._database.is_private:
+                if refused is not None:
+                    refused.arrivals = arrivals
+                if not shown and (refused is None or not refused.ids):
+                    self._nothing[key] = arrivals
+            return found
 
-        offer = LeaseOffer(holder, watch, key, expires_at, self._clock.seconds(), tuple(messages))
-        return self._database.write(lease_jobs, offer).addCallback(remember)
+        offer = LeaseOffer(holder, watch, key, expires_at, self._clock.seconds(), tuple(messages), refused)
+        leasing: Deferred[Any] = self._database.write(lease_jobs, offer)
+        return leasing.addCallback(remember)
+
+    def idle(self, backends: Sequence[str], kind: Hashable) -> bool:
+        """See ``IJobStore``."""
+        key = tuple(backends)
+        refused = self._refused.get((key, kind))
+        return self._arrivals in (self._nothing.get(key), refused.arrivals if refused is not None else None)
+
+    def _refused_by(self, backends: tuple[str, ...], kind: Hashable) -> Refused | None:
+        """What choosers of a kind have refused; nothing is known of those of no kind."""
+        if kind is None:
+            return None
+        refused = self._refused.pop((backends, kind), None)
+        if refused is None or len(refused.ids) > REFUSED_LIMIT:
+            refused = Refused()
+        self._refused[backends, kind] = refused
+        if len(self._refused) > KINDS:
+            self._refused.popitem(last=False)
+        return refused
 
     # -- jobs go on --------
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -104,12 +105,23 @@ def _unavailable(error: OSError) -> OutputUnavailable:
 
 def _sync_files(folder: Path) -> None:
     """Flush all files below a folder: a done job's output must survive a power cut as its record does."""
-    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in (*names, "")]
+    paths = list(islice(_below(folder), SYNCED_ONE_BY_ONE + 1))
     if len(paths) > SYNCED_ONE_BY_ONE:
         os.sync()
         return
     for path in paths:
         _sync(path)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """A folder and all in it, however many that are: without a list of them."""
+    yield folder
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(Path(entry.path))
+            else:
+                yield Path(entry.path)
 
 
 def _sync(path: Path) -> None:

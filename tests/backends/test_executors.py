@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import time
+from pathlib import Path
+from unittest import SkipTest
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -12,6 +16,8 @@ from twisted.trial.unittest import TestCase
 
 from pfserver.backends.executors import ProcessWorkers, build_workers
 from pfserver.errors import ConfigurationError, WorkerLost
+from tests.frontends.pageflex.support import packet
+from tests.support.process import ROOT, ServerProcess
 
 
 def double(number: int) -> int:
@@ -85,3 +91,61 @@ class SpecTests(TestCase):
         for spec in ("", "magic", "processes:x", "processes:0", "threads:-1", "dask:"):
             with self.assertRaises(ConfigurationError):
                 build_workers(spec, reactor)
+
+
+class DaskTests(TestCase):
+    timeout = 240
+
+    def setUp(self) -> None:
+        try:
+            from distributed import LocalCluster
+        except ImportError:
+            message = "distributed is needed: pip install 'pfserver[dask]'"
+            if os.environ.get("CI"):
+                self.fail(message)
+            raise SkipTest(message) from None
+        how = {
+            "n_workers": 2,
+            "threads_per_worker": 1,
+            "processes": True,
+            "dashboard_address": None,
+            "host": "127.0.0.1",
+        }
+        self.cluster = LocalCluster(**how, silence_logs=50)
+        self.addCleanup(self.cluster.close)
+
+    async def test_work_on_a_cluster(self) -> None:
+        workers = build_workers(f"dask:{self.cluster.scheduler_address}", reactor)
+        self.addCleanup(workers.stop)
+        several = gatherResults([Deferred.fromCoroutine(workers.run(double, n)) for n in range(10)])
+        self.assertEqual(await several, [2 * n for n in range(10)])
+        with self.assertRaises(ValueError):
+            await workers.run(fail)
+        await workers.restart()
+        self.assertEqual(await workers.run(double, 4), 8)
+        # What has the same arguments is not taken for done.
+        self.assertNotEqual(await workers.run(time.monotonic_ns), await workers.run(time.monotonic_ns))
+        with self.assertRaises(WorkerLost):
+            await workers.run(die)
+        self.assertEqual(await workers.run(double, 1), 2)
+
+    def test_a_merge_job(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="pfserver-dask-"))
+        self.addCleanup(shutil.rmtree, folder)
+        shutil.copytree(ROOT / "examples" / "projects", folder / "projects")
+        config = f'executor = "dask:{self.cluster.scheduler_address}"'
+        submission = packet(
+            "SubmitJob", ProjectName="Sample Project.pf", JobName="Print run", _sys_ClientJobMonitor="true"
+        )
+        with ServerProcess(folder, config=config) as server:
+            told = server.talk(submission).decode()
+        self.assertIn("J0000020: Job completed successfully.", told)
+
+    async def test_a_cluster_that_is_not_there(self) -> None:
+        address = self.cluster.scheduler_address
+        self.cluster.close()
+        workers = build_workers(f"dask:{address}", reactor)
+        import dask
+
+        with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), self.assertRaises(WorkerLost):
+            await workers.run(double, 1)

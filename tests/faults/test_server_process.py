@@ -43,6 +43,7 @@ class StartTests(TestCase):
             text = self.refused("--pageflex", f"tcp:{port}:interface=127.0.0.1")
             self.assertIn("pfserver cannot start: pageflex cannot listen on", text)
             self.assertIn("in use", text)
+            self.assertIn("warn no projects folder", text)
         free = ["--pageflex", "tcp:0:interface=127.0.0.1"]
         self.assertIn("unknown key 'sate'", self.refused(*free, config="sate = 1"))
         self.assertIn("executor", self.refused(*free, "--executor", "magic:3"))

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from pfserver.errors import LeaseLost, NoSuchJob, StoreUnavailable, WrongState
 from pfserver.model import LIFE_CYCLE, Artifact, Job, JobRequest, Outcome, Progress, State
+from pfserver.store import leasing
 from pfserver.store.database import Database
 from pfserver.store.jobs import JobStore
 from pfserver.store.tables import METADATA
@@ -241,6 +242,42 @@ class LeaseTests(StoreCase):
         self.assertEqual(sorted(shown), list(range(1, 404)))
         busy = [job for page in pages for job in page if job.request.account == "busy"]
         self.assertEqual(busy, sorted(busy, key=lambda job: (-job.request.priority, job.id)))
+
+    async def test_what_was_refused_is_not_shown_again(self) -> None:
+        # In pieces, so that others may write in between.
+        self.patch(leasing, "SHOWN_AT_ONCE", 250)
+        await self.add(*[request(account=f"a{n % 3}", priority=n % 2) for n in range(900)])
+        shown: list[int] = []
+
+        def refuse(jobs: list[Job]) -> Job | None:
+            shown.extend(job.id for job in jobs)
+            return None
+
+        async def lease(choose: Any, kind: str | None, holder: str = "f") -> Job | None:
+            shown.clear()
+            return await self.store.lease(holder, choose, backends=["merge"], expires_at=1300, kind=kind)
+
+        self.assertIsNone(await lease(refuse, "Word"))
+        self.assertEqual(sorted(shown), list(range(1, 901)))
+        self.assertIsNone(await lease(refuse, "Word"))
+        self.assertEqual(shown, [])
+        await self.add(request(account="a1"))
+        self.assertIsNone(await lease(refuse, "Word"))
+        self.assertEqual(shown, [901])
+        # Others are no worse off for it.
+        self.assertIsNone(await lease(refuse, "Writer"))
+        self.assertEqual(len(shown), 901)
+        taken = await lease(lambda jobs: jobs[0], None)
+        assert taken is not None
+        await self.store.requeue(taken.id, node="f")
+        await self.add(request(account="a2"))
+        wanted = await lease(lambda jobs: next((job for job in jobs if job.id == 902), None), "Word")
+        assert wanted is not None
+        self.assertEqual(wanted.id, 902)
+        # A choice among the last, behind many that nobody wants.
+        last = await lease(lambda jobs: next((job for job in jobs if job.id == 900), None), "Impress")
+        assert last is not None
+        self.assertEqual(last.id, 900)
 
     async def test_renewal_expiry_and_a_late_finish(self) -> None:
         await self.add()

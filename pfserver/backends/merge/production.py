@@ -90,7 +90,7 @@ class Production:
         try:
             self._total = await deferToThread(reader.open)
             self._work = await deferToThread(self._begin, scratch, project)
-            await self._call(worker.prepare, self._work)
+            await self._call_again(worker.prepare, self._work)
             await self._all_chunks(reader)
         finally:
             await deferToThread(reader.close)
@@ -212,6 +212,15 @@ class Production:
     async def _call(self, function: Any, *arguments: Any) -> Any:
         return await self._workers.run(function, *arguments, timeout=self._backend.options.chunk_seconds)
 
+    async def _call_again(self, function: Any, *arguments: Any) -> Any:
+        """Once more where the worker died: it may not have been the function's fault."""
+        try:
+            return await self._call(function, *arguments)
+        except WorkerLost as error:
+            if _too_long(error):
+                raise
+            return await self._call(function, *arguments)
+
     async def _take(self, produced: Produced) -> None:
         """Count and report what became of a chunk."""
         for failure in produced.failures:
@@ -285,7 +294,7 @@ class Production:
         self._joins.append(Deferred.fromCoroutine(self._join(run)))
 
     async def _join(self, run: _RunFile) -> None:
-        size = await self._call(worker.join_parts, self._work, run.parts, run.bookmarks, run.name)
+        size = await self._call_again(worker.join_parts, self._work, run.parts, run.bookmarks, run.name)
         self._reporter.artifact(Artifact(name=run.name, media_type="application/pdf", size=size, pages=run.pages))
 
 

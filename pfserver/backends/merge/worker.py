@@ -130,13 +130,17 @@ def join_parts(work: Work, parts: Sequence[str], bookmarks: Sequence[Bookmark], 
     """Make one run file of parts and remove them; gives its size in bytes. Raises ``OutputUnavailable``."""
     paths = [work.output / part for part in parts]
     target = work.output / name
+    draft = work.output / f".{name}.draft"
     with _writing():
-        try:
-            join(paths, bookmarks, target)
-        except UnknownShape:
-            _join_any(paths, bookmarks, target)
+        # A worker that died in the middle of this is followed by another one: what is under its name is complete.
+        if not target.exists():
+            try:
+                join(paths, bookmarks, draft)
+            except UnknownShape:
+                _join_any(paths, bookmarks, draft)
+            draft.rename(target)
         for path in paths:
-            path.unlink()
+            path.unlink(missing_ok=True)
         return target.stat().st_size
 
 

@@ -131,6 +131,8 @@ class JoinTests(ShopCase):
         self.assertTrue(set(parts) <= set(shop.files()))
         size = worker.join_parts(shop.work, parts, [], "001.pdf")
         self.assertEqual({name: len(data) for name, data in shop.files().items()}, {"001.pdf": size})
+        # A worker that died behind the last step is followed by one that finds it done.
+        self.assertEqual(worker.join_parts(shop.work, parts, [], "001.pdf"), size)
 
 
 def png() -> bytes:

@@ -9,10 +9,11 @@ from pathlib import Path
 from unittest import SkipTest
 
 import pikepdf
+import PIL.Image
 from attrs import evolve
-from PIL import Image
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -165,7 +166,7 @@ class ConversionTests(Office):
 
         made = await self.convert(backend, "a.odt", OutputFormat="png", Pages="2-3", Resolution="50")
         self.assertEqual([one.name for one in made.artifacts], ["a-0002.png", "a-0003.png"])
-        with Image.open(made.folder / "a-0003.png") as image:
+        with PIL.Image.open(made.folder / "a-0003.png") as image:
             # A page of A4 or Letter, at 50 pixels an inch, with something dark on a white ground.
             self.assertIn(image.size, ((414, 585), (413, 585), (425, 550)))
             darkest, brightest = image.convert("L").getextrema()
@@ -253,6 +254,35 @@ class FailureTests(Office):
             "a.exe": NotSupported,
         }.items():
             await self.assertFailure(ensureDeferred(backend.check(JobRequest(project=name))), error)
+
+    async def test_nothing_is_fetched(self) -> None:
+        """A document is a stranger's: it must not make the server read its own files, or call somebody."""
+        calls: list[bytes] = []
+
+        class Lure(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                calls.append(data)
+                assert self.transport is not None
+                self.transport.loseConnection()
+
+        port = reactor.listenTCP(0, Factory.forProtocol(Lure), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        url = f"http://127.0.0.1:{port.getHost().port}"
+        secret = self.root.parent / "secret.txt"
+        secret.write_text("Top secret")
+        PIL.Image.new("RGB", (300, 200), (255, 0, 0)).save(secret.with_suffix(".png"))
+        samples.linking(self.root, url, secret)
+        backend = self.build(workers=1, timeout=20)
+        for name in ("links.html", "links.odt", "links.ods", "links.csv", "links.rtf"):
+            made = await self.convert(backend, name)
+            text = samples.pdf_text(made.folder / "links.pdf")
+            self.assertIn("Before", text)
+            self.assertNotIn("Top secret", text, name)
+            self.assertEqual(calls, [], name)
+            with pikepdf.open(made.folder / "links.pdf") as pdf:
+                sizes = {(int(image.Width), int(image.Height)) for page in pdf.pages for image in page.images.values()}
+            # No picture but the sign that stands for one.
+            self.assertLessEqual(sizes, {(32, 32)}, name)
 
     async def test_passwords(self) -> None:
         samples.odt(self.root / "plain.odt", body="Secret on page")

@@ -318,3 +318,6 @@ class ChoiceTests(HttpCase):
     async def test_odd_jobs(self) -> None:
         self.assertFalse(can_do(self.factory, Job(id=1, request=JobRequest(project="a.pf"))))
         self.assertFalse(can_do(self.factory, self.job(1, "a", Pages="x")))
+        # What a factory cannot be told.
+        self.assertFalse(can_do(self.factory, self.job(1, "a", PdfStandard="a-2b")))
+        self.assertFalse(can_do(self.factory, self.job(1, "a", Secret="0" * 32)))

@@ -1,0 +1,234 @@
+"""Merge jobs while things die: workers, the server, the disk, the submitter's patience."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pypdfium2
+from twisted.trial.unittest import TestCase
+
+from tests.frontends.pageflex.support import packet
+from tests.support.process import PATIENCE, ServerProcess
+
+TEMPLATE = "#let template(r, job) = { set page(width: 6cm, height: 4cm, margin: 5mm); [record #r.n]; lorem(20) }"
+
+PROJECT = """
+[data]
+source = "d.csv"
+[jobs.A]
+template = "t.typ"
+split = "job"
+[jobs.B]
+template = "t.typ"
+"""
+
+
+def put_project(projects: Path, records: int) -> None:
+    """A project of so many records."""
+    projects.mkdir(parents=True, exist_ok=True)
+    (projects / "a.pf").write_text(PROJECT)
+    (projects / "t.typ").write_text(TEMPLATE)
+    (projects / "d.csv").write_text("n\n" + "".join(f"{n}\n" for n in range(1, records + 1)))
+
+
+def worker_processes(server: ServerProcess) -> list[int]:
+    """The ids of a server's worker processes."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and b"spawn_main" in (entry / "cmdline").read_bytes():
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == server.process.pid:
+                    found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def first_words(path: Path) -> list[str]:
+    """What each page begins with."""
+    document = pypdfium2.PdfDocument(path)
+    try:
+        return [page.get_textpage().get_text_range().split(" Lorem")[0].split("Lorem")[0].strip() for page in document]
+    finally:
+        document.close()
+
+
+class Monitor:
+    """A submission that is followed while a test does something else."""
+
+    def __init__(self, server: ServerProcess, **variables: str) -> None:
+        self._socket = socket.create_connection(server.pageflex, PATIENCE)
+        self._socket.sendall(packet("SubmitJob", ProjectName="a.pf", _sys_ClientJobMonitor="true", **variables))
+        self.text = ""
+
+    def until(self, what: str) -> str:
+        """Read until something was told, or to the end; gives all that was told."""
+        while what not in self.text and (more := self._socket.recv(4096)):
+            self.text += more.decode("cp1252")
+        return self.text
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @property
+    def transaction(self) -> str:
+        """The id of the job."""
+        match = re.match(r"R0000000: (T\d+)", self.until("\r\n"))
+        assert match, self.text
+        return match[1]
+
+
+class FaultCase(TestCase):
+    timeout = 300
+    config = 'executor = "processes:2"\n[backends.merge]\nchunk = 10\n'
+    records = 1000
+
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pfserver-fault-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        put_project(self.folder / "projects", self.records)
+
+    def start(self) -> ServerProcess:
+        server = ServerProcess(self.folder, config=self.config)
+        self.addCleanup(server.close)
+        return server.wait()
+
+    def monitor(self, server: ServerProcess, job: str = "A", **variables: str) -> Monitor:
+        monitor = Monitor(server, JobName=job, **variables)
+        self.addCleanup(monitor.close)
+        return monitor
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                self.fail(f"{what} did not happen")
+            threading.Event().wait(0.02)
+
+    def output(self, transaction: str) -> Path:
+        return self.folder / "state" / "output" / transaction
+
+    def assertComplete(self, folder: Path) -> None:
+        expected = [f"record {n}" for n in range(1, self.records + 1)]
+        self.assertEqual(first_words(folder / "001.pdf"), expected)
+        ledger = json.loads((folder / "job.json").read_text())
+        self.assertEqual((ledger["documents"], ledger["failures"]), (self.records, 0))
+        self.assertEqual(sorted(path.name for path in folder.iterdir()), ["001.pdf", "job.json"])
+
+
+class WorkerTests(FaultCase):
+    records = 3000
+
+    def test_workers_that_are_killed_lose_nothing(self) -> None:
+        server = self.start()
+        monitor = self.monitor(server)
+        killed: set[int] = set()
+        monitor.until("J0000112")
+        for _ in range(5):
+            self.until(lambda: bool(set(worker_processes(server)) - killed), "a new worker")
+            victim = (set(worker_processes(server)) - killed).pop()
+            os.kill(victim, signal.SIGKILL)
+            killed.add(victim)
+        text = monitor.until("ended")
+        self.assertIn("J0000020: Job completed", text)
+        self.assertComplete(self.output(monitor.transaction))
+        self.assertIn("merge.chunk-lost", "".join(server.log))
+
+    def test_workers_end_with_a_server_that_is_killed(self) -> None:
+        server = self.start()
+        monitor = self.monitor(server)
+        self.until(lambda: len(worker_processes(server)) == 2, "two workers")
+        workers = worker_processes(server)
+        server.kill()
+        self.until(lambda: not any(Path(f"/proc/{one}").exists() for one in workers), "the workers' end")
+        # And whoever comes next takes the job up again.
+        again = self.start()
+        status = packet("GetJobStatus", _sys_TransactionID=monitor.transaction)
+        self.until(lambda: b"SUCCESS" in again.talk(status), "success")
+        self.assertComplete(self.output(monitor.transaction))
+
+
+class CancelTests(FaultCase):
+    records = 20_000
+
+    def test_a_cancelled_job_keeps_what_it_has(self) -> None:
+        server = self.start()
+        monitor = self.monitor(server)
+        monitor.until("J0000112")
+        self.assertTrue(
+            server.talk(packet("CancelJob", _sys_TransactionID=monitor.transaction)).startswith(b"R0000000")
+        )
+        self.assertIn("J0000023: Cancelled by user", monitor.until("ended"))
+        folder = self.output(monitor.transaction)
+        ledger = json.loads((folder / "job.json").read_text())
+        documents = ledger["documents"]
+        self.assertTrue(0 < documents < self.records)
+        pages = [words for path in sorted(folder.glob("*.pdf")) for words in first_words(path)]
+        self.assertEqual(pages, [f"record {n}" for n in range(1, documents + 1)])
+        self.assertEqual(len(ledger["records"]), documents)
+
+
+class DiskTests(FaultCase):
+    records = 300
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.disk = self.folder / "disk"
+        self.disk.mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(self.disk)], capture_output=True, text=True
+        )
+        if mounted.returncode:
+            message = "a file system of little room is needed: run as root where mount is allowed"
+            if os.environ.get("CI"):
+                self.fail(f"{message}: {mounted.stderr}")
+            self.skipTest(message)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", str(self.disk)], check=True)
+        self.config = f'output_roots = ["{self.disk}"]\n{self.config}'
+
+    def test_a_full_disk_is_waited_for(self) -> None:
+        server = self.start()
+        for job in ("A", "B"):
+            subprocess.run(["mount", "-o", "remount,size=64k", str(self.disk)], check=True)
+            monitor = self.monitor(server, job, _sys_FinalOutputDir=str(self.disk))
+            text = monitor.until("is tried again")
+            self.assertIn(
+                "J0005014: the output could not be written: No space left on device; the job is tried again", text
+            )
+            # Others are unharmed: their output lies elsewhere.
+            other = self.monitor(server, job)
+            self.assertIn("J0000020: ", other.until("ended"))
+            subprocess.run(["mount", "-o", "remount,size=64M", str(self.disk)], check=True)
+            self.assertIn("J0000020: ", monitor.until("ended"))
+            folder = self.disk / monitor.transaction
+            if job == "A":
+                self.assertComplete(folder)
+            else:
+                self.assertEqual(len(list(folder.glob("*.pdf"))), self.records)
+            self.assertEqual([path.name for path in self.disk.iterdir() if path.name.startswith(".")], [])
+            shutil.rmtree(folder)
+
+
+class ThreadTests(FaultCase):
+    config = 'executor = "threads:2"\n[backends.merge]\nchunk = 10\n'
+    records = 200
+
+    def test_threads_do_the_same(self) -> None:
+        server = self.start()
+        monitors = [self.monitor(server) for _ in range(3)]
+        for monitor in monitors:
+            self.assertIn("J0000020: ", monitor.until("ended"))
+            self.assertComplete(self.output(monitor.transaction))
+        self.assertEqual(worker_processes(server), [])

@@ -206,6 +206,8 @@ def _begin_worker() -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         os.environ[name] = os.environ[name.lower()] = "http://127.0.0.1:9"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
+    # Where Typst runs out of memory, Rust would look up the names of all callers for seconds before the process ends.
+    os.environ["RUST_BACKTRACE"] = "0"
     threading.Thread(target=_end_with_server, name="pfserver-server-watch", daemon=True).start()
 
 

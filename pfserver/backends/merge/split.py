@@ -161,7 +161,7 @@ class _Splitter:
 
     def _closure(self, numbers: Iterable[int]) -> frozenset[int]:
         """Everything that is reached from some objects without passing through other pages."""
-        result: set[int] = set()
+        result: set[int] | frozenset[int] = frozenset()
         for start in numbers:
             closure = self._closures.get(start)
             if closure is None:
@@ -173,7 +173,7 @@ class _Splitter:
                             seen.add(other)
                             work.append(other)
                 closure = self._closures[start] = frozenset(seen)
-            result |= closure
+            result = result | closure if result else closure
         return frozenset(result)
 
     def _copy(self, objects: _Objects, numbers: Iterable[int], new: Mapping[int, int], table: Table) -> None:

@@ -51,7 +51,7 @@ numbers = st.sampled_from(
 strings = st.sampled_from(
     [
         *(b"01", b"1.0", b"-0", b"+1", b"1.", b".", b"-", b"1e3", b"1E3", b"0.5", b"00", b" ", b"a", b"A", b"aa", b"Z"),
-        *(b"1234567890123456789", b"1" * 47, b"1" + b"0" * 47, b"--1", b"1-", b"\xc3\xab"),
+        *(b"1234567890123456789", b"1" * 47, b"--1", b"1-", b"\xc3\xab"),
     ]
 )
 binary = st.binary(min_size=1, max_size=6) | st.sampled_from([b"\0", b"\xff", b"\1\0", b"\xff\xff", b"a\0b", b"x" * 60])
@@ -232,7 +232,7 @@ class GtcmTests(SynchronousTestCase):
         run_state_machine_as_test(
             Here,
             settings=settings(
-                max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=30, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
             ),
         )
 
@@ -307,7 +307,7 @@ class GtcmTests(SynchronousTestCase):
                 circuit.close()
             self.assertEqual(first, [b"-", number])
             source = f'first\t;\n\ts ^N("{number.decode()}")="",^N("-")="" w $o(^N("")) k ^N\n'
-            self.assertEqual(self.servers.theirs.system.run("first", source), number.decode())
+            self.assertEqual(self.servers.theirs.system.run("first", source).strip(), number.decode())
 
     def test_clients_of_one_session(self) -> None:
         """An owner of locks is a client of a session; gtcm_server sees that only where both lock the very same name."""

@@ -1,4 +1,4 @@
-"""``kill -9`` of the server while OMI sessions set globals: what was answered is there, and bunches are all or nothing."""
+"""``kill -9`` of the server while OMI sets globals: what was answered is there, and bunches are all or nothing."""
 
 from __future__ import annotations
 

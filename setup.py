@@ -39,6 +39,7 @@ EXTRAS = {
         "python-docx>=1.1,<2",
         "openpyxl>=3.1,<4",
         "python-pptx>=1,<2",
+        "pillow>=10",
     ],
     "check": [
         "mypy>=1.11,<3",

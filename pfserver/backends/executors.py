@@ -11,10 +11,11 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import Future as ConcurrentFuture
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
@@ -91,7 +92,8 @@ class ProcessWorkers:
         timer: IDelayedCall | None = None
         late: list[bool] = []
         try:
-            future = executor.submit(function, *arguments)
+            with _interrupts_held_back():
+                future = executor.submit(function, *arguments)
             if timeout is not None:
                 timer = self._reactor.callLater(timeout, self._too_late, executor, late)
             result = await _when_done(future, self._reactor)
@@ -179,6 +181,16 @@ class ExecutorWorkers:
     async def stop(self) -> None:
         """See ``IWorkers``."""
         await self.restart()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """A process that is started in here ignores Ctrl-C from its first instruction on, as it does after its start."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _new_process() -> ProcessPoolExecutor:

@@ -132,7 +132,7 @@ class Reader:
     def follow(self) -> None:
         """Do all that the page says. Raises ``WrongPage``."""
         try:
-            if self._page.path.parent == ROOT:
+            if self._page.path.parent in (ROOT, ROOT / "examples"):
                 self._link_checkout()
             for number, step in enumerate(self._page.steps):
                 if isinstance(step, WriteFile):
@@ -146,7 +146,7 @@ class Reader:
                 running.stop()
 
     def _link_checkout(self) -> None:
-        """The pages at the top are read in a checkout."""
+        """The pages at the top, and that of the examples, are read in a checkout."""
         for entry in ROOT.iterdir():
             if entry.name not in (".venv", ".git", "pfserver-state") and not entry.name.startswith("_trial"):
                 (self._folder / entry.name).symlink_to(entry)

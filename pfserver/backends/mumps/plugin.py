@@ -6,89 +6,79 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attrs import field, frozen
+from attrs.validators import and_, deep_iterable, deep_mapping, gt, instance_of, le, min_len
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from pfserver.backends.mumps.backend import MSetup, MumpsBackend
 from pfserver.errors import ConfigurationError
 from pfserver.interfaces import IBackendPlugin, IBackendServices
+from pfserver.options import read_table
 
 #: Where Debian keeps it, the newest last.
 PLACES = "usr/lib/*/fis-gtm/*/mumps"
 
-_KEYS = frozenset(
-    {"enabled", "distribution", "routines", "global_directory", "environments", "timeout", "output_limit"}
-)
+MIB = 1024 * 1024
+
+_PATH = and_(instance_of(str), min_len(1))
+
+
+def _number(default: float, most: float) -> Any:
+    return field(default=default, validator=[instance_of((int, float)), gt(0), le(most)])
+
+
+@frozen(kw_only=True)
+class MumpsOptions:
+    """The table ``[backends.mumps]``."""
+
+    enabled: bool = field(default=True, validator=instance_of(bool))
+    """Whether there is the backend."""
+    distribution: str = field(default="", validator=instance_of(str))
+    """The folder of fis-gtm; found by itself where Debian has it."""
+    routines: list[str] = field(factory=list, validator=deep_iterable(_PATH, instance_of(list)))
+    """Folders of M routines; empty for ``routines`` in the projects folder."""
+    global_directory: str = field(default="", validator=instance_of(str))
+    """The global directory whose globals routines see; none by default."""
+    environments: Mapping[str, str] = field(
+        factory=dict, validator=deep_mapping(instance_of(str), _PATH, instance_of(dict))
+    )
+    """Other global directories, by the environment of the job request."""
+    timeout: float = _number(3600.0, 30 * 24 * 3600)
+    """Seconds that a routine may run."""
+    output_limit: float = _number(64.0, 1024 * 1024)
+    """MiB that it may print."""
 
 
 @implementer(IPlugin, IBackendPlugin)
 class MumpsBackendPlugin:
-    """Adds the mumps backend. Keys:
-
-    ``distribution``: the folder of fis-gtm, found by itself where Debian has it;
-    ``routines``: folders of M routines, ``routines`` under the projects root by default;
-    ``global_directory``: the global directory of routines, and ``environments``: others by OMI environment;
-    ``timeout``: seconds that a routine may run (3600); ``output_limit``: MiB that it may print (64);
-    ``enabled``: false leaves the backend away.
-    """
+    """Adds the mumps backend; its options are :class:`MumpsOptions`."""
 
     name = "mumps"
 
     def build(self, services: IBackendServices, options: Mapping[str, Any]) -> MumpsBackend | None:
         """See ``IBackendPlugin``."""
-        for key in options:
-            if key not in _KEYS:
-                raise ConfigurationError(
-                    f"[backends.mumps] has no key {key!r}; the keys are: {', '.join(sorted(_KEYS))}"
-                )
-        if not isinstance(options.get("enabled", True), bool):
-            raise ConfigurationError("[backends.mumps] enabled must be true or false")
-        if not options.get("enabled", True):
+        wanted = read_table(MumpsOptions, options, "backends.mumps")
+        if not wanted.enabled:
             return None
+        folders = wanted.routines or [str(services.projects_root / "routines")]
+        directories = {**wanted.environments}
+        if wanted.global_directory:
+            directories[""] = wanted.global_directory
         setup = MSetup(
-            distribution=_distribution(options),
-            routines=_routines(options, services.projects_root),
-            directories=_directories(options),
-            timeout=_number(options, "timeout", 3600, most=30 * 24 * 3600),
-            output_limit=int(_number(options, "output_limit", 64, most=1024 * 1024) * 1024 * 1024),
+            distribution=_distribution(wanted.distribution),
+            routines=tuple(Path(folder).absolute() for folder in folders),
+            directories={name: Path(path).absolute() for name, path in directories.items()},
+            timeout=wanted.timeout,
+            output_limit=int(wanted.output_limit * MIB),
         )
         return MumpsBackend(services.reactor, setup, services.state.absolute() / "backends" / "mumps")
 
 
-def _distribution(options: Mapping[str, Any]) -> Path | None:
-    if "distribution" not in options:
+def _distribution(configured: str) -> Path | None:
+    if not configured:
         found = sorted(Path("/").glob(PLACES))
         return found[-1].parent if found else None
-    folder = Path(_text(options["distribution"], "distribution"))
-    if not (folder / "mumps").is_file():
+    if not Path(configured, "mumps").is_file():
         raise ConfigurationError("[backends.mumps] distribution is no folder that has the program mumps")
-    return folder
-
-
-def _routines(options: Mapping[str, Any], projects: Path) -> tuple[Path, ...]:
-    folders = options.get("routines", [str(projects.absolute() / "routines")])
-    if not isinstance(folders, list) or not folders:
-        raise ConfigurationError("[backends.mumps] routines must be a list of folders")
-    return tuple(Path(_text(folder, "routines")).absolute() for folder in folders)
-
-
-def _directories(options: Mapping[str, Any]) -> Mapping[str, Path]:
-    environments = options.get("environments", {})
-    if not isinstance(environments, dict):
-        raise ConfigurationError("[backends.mumps] environments must be a table of global directories")
-    if "global_directory" in options:
-        environments = {**environments, "": options["global_directory"]}
-    return {name: Path(_text(path, "environments")).absolute() for name, path in environments.items()}
-
-
-def _text(value: Any, key: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"[backends.mumps] {key}: {value!r} is no path")
-    return value
-
-
-def _number(options: Mapping[str, Any], key: str, default: float, *, most: float) -> float:
-    value = options.get(key, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= most:
-        raise ConfigurationError(f"[backends.mumps] {key} must be a number above 0, at most {most:g}")
-    return float(value)
+    return Path(configured)

@@ -24,10 +24,11 @@ from pfserver.frontends.http.api import XMLRPC
 from pfserver.frontends.http.health import Health, Metrics
 from pfserver.frontends.http.identity import Doorkeeper, Trust
 from pfserver.frontends.http.jobs import JobMethods, LeaseOptions
+from pfserver.frontends.http.limits import HTTPLimits
 from pfserver.frontends.http.manage import ManageMethods
 from pfserver.frontends.http.methods import Registry
 from pfserver.frontends.http.own import OwnMethods
-from pfserver.frontends.http.site import HTTPLimits, Site
+from pfserver.frontends.http.site import Site
 from pfserver.interfaces import IFrontEnd, IFrontEndPlugin, IFrontEndServices
 from pfserver.options import read_table
 from pfserver.remote import RIGHTS

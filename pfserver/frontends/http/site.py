@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request as WebRequest
 from twisted.web.server import Site as WebSite
 
+from pfserver.frontends.http.limits import LINGER, HTTPLimits
 from pfserver.wire.xmlrpc import Body
 
 if TYPE_CHECKING:
@@ -29,29 +30,6 @@ API_PATHS = (b"/xmlrpc", b"/xmlrpc/")
 
 #: Bytes of a request that is compared with the one before.
 WHOLE = 4096
-
-#: Seconds that a refused sender is listened to, so that it can read why; what it sends is thrown away.
-LINGER = 10.0
-
-
-@frozen(kw_only=True)
-class HTTPLimits:
-    """Limits of a connection."""
-
-    connections: int = 1000
-    """Connections at once."""
-    idle: float = 75.0
-    """Seconds without a byte; also between two requests of a connection."""
-    header_time: float = 20.0
-    """Seconds from the first byte of a request to the end of its headers."""
-    body_grace: float = 30.0
-    """Seconds of a body that are not looked at."""
-    body_rate: float = 4096.0
-    """Bytes a second that a longer body has to come with, over all its time."""
-    read_time: float = 120.0
-    """Seconds in which a peer has to take something of an answer; about 64 KiB are on their way then."""
-    other_body: int = 16 * 1024 * 1024
-    """Bytes of a body that is no XML-RPC call."""
 
 
 @frozen

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.backends.office import samples
 from tests.backends.office.test_backend import need_office
 from tests.frontends.pageflex.support import packet
-from tests.support.process import ServerProcess
+from tests.support.process import ServerProcess, ended
 
 
 class ServerTests(SynchronousTestCase):
@@ -84,8 +84,7 @@ class ServerTests(SynchronousTestCase):
         request = {"filename": "up.odt", "document": xmlrpc.client.Binary(locked.read_bytes())}
         self.assertRaises(xmlrpc.client.Fault, self.call, "pfserver.submit", request)
         self.assertEqual(self.call("pfserver.submit", {**request, "password": "open sesame"}), ["T0000002"])
-        while self.call("pfserver.status", "T0000002", 0)["state"] != "done":
-            self.call("pfserver.status", "T0000002", 0)
+        self.assertEqual(ended(self.server, b"T0000002"), b"SUCCESS")
         made = self.folder / "fetched.pdf"
         made.write_bytes(base64.b64decode(self.call("pfserver.fetch", "T0000002", "up.pdf")["document"]))
         self.assertIn("Secret on page 1", samples.pdf_text(made))

@@ -89,6 +89,17 @@ class PollTests(HttpCase):
         self.assertEqual((await self.engine.job(job_id_of(good))).outcome, Outcome.FAILED)
         (self.projects / "letter.odt").write_bytes(document)
 
+    async def test_many_jobs_of_one_account_do_not_hide_those_of_another(self) -> None:
+        await self.add_factory()
+        (self.projects / "note.txt").write_text("A note\n")
+        variables = {"_sys_Application": "LibreOffice Writer"}
+        busy = JobRequest(project="note.txt", variables=variables, account="busy@example.org")
+        await self.engine.submit_group([busy] * 300)
+        small = JobRequest(project="letter.odt", variables=variables, account="small@example.org")
+        await self.engine.submit_group([small] * 2)
+        polled = [(await self.call("jobs.poll", "My factory"))["filename"] for _ in range(5)]
+        self.assertEqual(polled, ["note.txt", "letter.odt", "note.txt", "letter.odt", "note.txt"])
+
     async def test_two_factories_two_hundred_jobs(self) -> None:
         await self.add_factory("one")
         await self.add_factory("two")

@@ -240,7 +240,10 @@ class IOutputs(Interface):
     """Where finished output lies: one folder a job, complete or not there at all. All methods block: use a thread."""
 
     def begin(job: Job) -> Path:
-        """A fresh, empty staging folder beside the final one. Raises ``OutputUnavailable``."""
+        """A fresh, empty staging folder beside the final one.
+
+        Raises ``OutputUnavailable``, and ``JobFailed`` where waiting would not help.
+        """
 
     def publish(job: Job) -> None:
         """Rename the staging folder to its final place, replacing an earlier one. Raises ``OutputUnavailable``."""

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pfserver.errors import NoSuchJob, StoreUnavailable
 from pfserver.interfaces import IFollower, IJobStore
 from pfserver.model import Job, Message, State
 
@@ -37,6 +40,8 @@ class Feed:
     :param store: where followers that lag behind read.
     :param poll: seconds between looks into a store that other servers write too; None where there are none.
     """
+
+    log = Logger()
 
     def __init__(self, store: IJobStore, clock: IReactorTime, poll: float | None = None) -> None:
         self._store = store
@@ -104,11 +109,22 @@ class Feed:
         self._poller = None
         if self._jobs:
             self._poller = self._clock.callLater(self._poll or 1.0, self._look)
-            Deferred.fromCoroutine(self._refresh()).addErrback(lambda failure: None)
+            Deferred.fromCoroutine(self._refresh()).addErrback(self._not_read)
+
+    def _not_read(self, failure: Failure) -> None:
+        if isinstance(failure.value, StoreUnavailable):
+            self.log.warn("feed.not-read", reason=failure.getErrorMessage())
+        else:
+            self.log.failure("feed.broken", failure)
 
     async def _refresh(self) -> None:
-        for job_id in list(self._jobs):
-            self.told(await self._store.get(job_id))
+        for job_id, followed in list(self._jobs.items()):
+            try:
+                self.told(await self._store.get(job_id))
+            except NoSuchJob:
+                # Removed by another server; those who follow other jobs must not wait for it.
+                for follower in list(followed.followers):
+                    follower.stop()
 
 
 @implementer(IFollower)

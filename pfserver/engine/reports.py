@@ -12,9 +12,11 @@ from twisted.logger import Logger
 
 from pfserver.engine import texts
 from pfserver.engine.feed import Feed
-from pfserver.errors import StoreUnavailable, WrongState
+from pfserver.errors import OutputUnavailable, StoreUnavailable, WrongState
 from pfserver.interfaces import IJobStore, IOutputs
 from pfserver.model import Artifact, Job, Outcome, Progress
+
+_log = Logger()
 
 #: Seconds that reports are gathered before they are stored together.
 FLUSH_DELAY = 0.1
@@ -49,7 +51,11 @@ async def end_without_work(tools: Tools, job: Job, outcome: Outcome, told: Seque
     progress = texts.counts(job)
     if outcome is Outcome.FAILED:
         # Whoever worked on it may have died between the publication of the output and its record.
-        await tools.in_thread(tools.outputs.remove, job)
+        try:
+            await tools.in_thread(tools.outputs.remove, job)
+        except OutputUnavailable as error:
+            # No reason for the job to have no end, and for a server that takes it up not to start.
+            _log.warn("job.output-stays", transaction=job.transaction_id, reason=str(error))
         progress = evolve(progress, documents=0, pages=0)
     last = [*told, *texts.closing(job, outcome, progress)]
     artifacts = () if outcome is Outcome.FAILED else None

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from pfserver.engine.reports import Tools
 from pfserver.errors import OutputUnavailable, StoreUnavailable
+from pfserver.model import Job
 
 #: Seconds between two looks for jobs to remove.
 INTERVAL = 60.0
@@ -49,17 +50,24 @@ class Retention:
         self._timer = None
 
     async def sweep(self) -> int:
-        """Remove all that is due; gives the number of removed jobs."""
+        """Remove all that is due; gives the number of removed jobs. A job whose output cannot be removed stays."""
         removed = 0
         while True:
             before = None if self._rule.age is None else self._tools.clock.seconds() - self._rule.age
             jobs = await self._tools.store.prunable(finished_before=before, keep=self._rule.count, limit=BATCH)
-            for job in jobs:
-                await self._tools.in_thread(self._tools.outputs.remove, job)
-            await self._tools.store.delete([job.id for job in jobs])
-            removed += len(jobs)
-            if len(jobs) < BATCH:
+            gone = [job.id for job in jobs if await self._output_removed(job)]
+            await self._tools.store.delete(gone)
+            removed += len(gone)
+            if len(jobs) < BATCH or not gone:
                 return removed
+
+    async def _output_removed(self, job: Job) -> bool:
+        try:
+            await self._tools.in_thread(self._tools.outputs.remove, job)
+        except OutputUnavailable as error:
+            self.log.warn("retention.output-stays", transaction=job.transaction_id, reason=str(error))
+            return False
+        return True
 
     def _on_timer(self) -> None:
         def again(_: object) -> None:
@@ -73,7 +81,7 @@ class Retention:
             self.log.info("retention.removed", jobs=removed)
 
     def _failed(self, failure: Failure) -> None:
-        if isinstance(failure.value, StoreUnavailable | OutputUnavailable):
+        if isinstance(failure.value, StoreUnavailable):
             self.log.warn("retention.failed", reason=failure.getErrorMessage())
         else:
             self.log.failure("retention.broken", failure)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -71,8 +72,15 @@ class Run:
         self._reports.artifact(artifact)
 
     async def flush(self) -> None:
-        """See ``IReporter``."""
-        await self._reports.flush()
+        """See ``IReporter``: while the store refuses, the backend waits."""
+        while True:
+            try:
+                return await self._reports.flush()
+            except StoreUnavailable as error:
+                self.log.warn(
+                    "job.waits-for-disk", transaction=self.job.transaction_id, reason=str(error), seconds=RETRY_FIRST
+                )
+            await deferLater(self._tools.clock, RETRY_FIRST)
 
     # -- the engine's side --------
 

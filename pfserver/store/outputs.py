@@ -6,7 +6,9 @@ replaces and never mixes, and nobody ever sees half an output.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -15,9 +17,19 @@ from pathlib import Path
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pfserver.errors import OutputUnavailable, OutsideRoot
+from pfserver.errors import JobFailed, OutputUnavailable, OutsideRoot
 from pfserver.interfaces import IOutputs
 from pfserver.model import Job
+from pfserver.numbers import Number
+
+#: The longest path of a folder that a submitter may name, in bytes, and of one of its parts: the job's own come behind.
+PATH_BYTES, NAME_BYTES = 2048, 255
+
+#: What is in the way of a folder for good: waiting for room on the disk does not help.
+_FOR_GOOD = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+
+#: Names that jobs' own folders have, and parts of a Windows path, which would be a folder's name here.
+_NOT_A_NAME = re.compile(r"\..*|T[0-9]{7,}|.*:")
 
 #: With more files than this, one flush of everything is quicker than one for each.
 SYNCED_ONE_BY_ONE = 64
@@ -41,11 +53,17 @@ class Outputs:
         """See ``IOutputs``. Relative names lie under the default root."""
         if not name:
             return self._default
-        if "\0" in name:
+        if "\0" in name or len(name.encode(errors="replace")) > PATH_BYTES:
             raise OutsideRoot("the final output folder's name cannot be used")
         folder = Path(os.path.realpath(self._default / name.replace("\\", "/")))
-        if not any(folder.is_relative_to(root) for root in self._roots):
+        root = next((root for root in self._roots if folder.is_relative_to(root)), None)
+        if root is None:
             raise OutsideRoot("the final output folder lies outside the folders that this server may write to")
+        for part in folder.relative_to(root).parts:
+            if len(part.encode(errors="replace")) > NAME_BYTES or _NOT_A_NAME.fullmatch(part):
+                raise OutsideRoot(f"the final output folder cannot be named {part[:40]!r}")
+        if any(os.path.lexists(one) and not one.is_dir() for one in (folder, *folder.parents)):
+            raise OutsideRoot("the final output folder is below a file")
         return folder
 
     def folder(self, job: Job) -> Path:
@@ -60,6 +78,8 @@ class Outputs:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
         except OSError as error:
+            if error.errno in _FOR_GOOD:
+                raise JobFailed(Number.OUTPUT_BROKEN, str(_unavailable(error))) from error
             raise _unavailable(error) from error
         return staging
 
@@ -84,7 +104,7 @@ class Outputs:
     def remove(self, job: Job) -> None:
         """See ``IOutputs``."""
         for folder in (self._staging(job), self._replaced(job), self.folder(job)):
-            if folder.exists():
+            if os.path.lexists(folder):
                 try:
                     shutil.rmtree(folder)
                 except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from pfserver.engine.feed import TAIL
+from pfserver.engine.feed import TAIL, Feed
 from pfserver.errors import NoSuchJob
 from pfserver.interfaces import IReporter
 from pfserver.model import Message, Outcome
@@ -75,3 +75,30 @@ class FollowTests(EngineCase):
         await self.ended(job)
         for messages in await reading:
             self.assertEqual([m.number for m in messages], [100, 101, 20, 1])
+
+
+class SharedStoreTests(EngineCase):
+    """Other servers write to the store, too: it is looked into now and then."""
+
+    async def test_a_job_that_was_removed_keeps_nobody_waiting(self) -> None:
+        gate: Deferred[None] = Deferred()
+
+        async def work(reporter: IReporter) -> Outcome:
+            await gate
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        gone, stays = [await self.submit() for _ in range(2)]
+        await self.until(lambda: len(self.backend.began) == 2)
+        # As the feed of another server that follows both.
+        feed = Feed(self.store, self.clock, poll=1.0)
+        self.addCleanup(feed.stop)
+        first, second = [await feed.follow(job.id, after=1) for job in (gone, stays)]
+        reading = [Deferred.fromCoroutine(follower.next()) for follower in (first, second)]
+        gate.callback(None)
+        for job in (gone, stays):
+            await self.ended(job)
+        await self.store.delete([gone.id])
+        await self.until(lambda: all(one.called for one in reading))
+        self.assertEqual(list(await reading[0]), [])
+        self.assertEqual([m.number for m in await reading[1]], [101, 20, 1])

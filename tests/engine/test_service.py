@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from twisted.internet.defer import CancelledError, Deferred
 
+from pfserver.engine.run import RETRY_FIRST
 from pfserver.engine.service import Engine
 from pfserver.errors import (
     BadVariable,
@@ -14,6 +17,7 @@ from pfserver.errors import (
     OutputUnavailable,
     OutsideRoot,
     ServerStopping,
+    StoreUnavailable,
     WorkerLost,
 )
 from pfserver.interfaces import IReporter
@@ -221,6 +225,23 @@ class FaultTests(EngineCase):
         self.assertEqual(names, ["2.pdf"])
         broken = [text for number, text in await self.told(job) if number == Number.OUTPUT_BROKEN]
         self.assertEqual(len(broken), 2)
+
+    async def test_a_backend_waits_while_its_reports_cannot_be_stored(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            reporter.message(114, "told once")
+            refused = StoreUnavailable("nothing could be stored: database or disk is full")
+            with patch.object(self.store, "append", side_effect=refused):
+                flush = Deferred.fromCoroutine(reporter.flush())
+                self.clock.advance(RETRY_FIRST)
+                self.assertNoResult(flush)
+            self.clock.advance(RETRY_FIRST)
+            await flush
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        job = await self.ended(await self.submit())
+        self.assertEqual(job.outcome, Outcome.COMPLETED)
+        self.assertEqual((await self.told(job)).count((114, "told once")), 1)
 
 
 class StopTests(EngineCase):

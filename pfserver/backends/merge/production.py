@@ -8,12 +8,12 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
 from pfserver.backends.merge import worker
@@ -54,6 +54,7 @@ class Production:
         self._total: int | None = None
         self._stopped_by_failure = False
         self._unflushed = 0
+        self._end: Path
         self._work: Work
         self._ledger: Ledger
         self._run: _RunFile | None = None
@@ -64,7 +65,12 @@ class Production:
         scratch = self._backend.scratch / f"{self._reporter.job.transaction_id}-{uuid.uuid4().hex[:8]}"
         try:
             await deferToThread(scratch.mkdir, parents=True)
-            return await self._produce(scratch)
+            self._end = scratch / "end"
+            cancelled = Deferred.fromCoroutine(self._end_when_cancelled())
+            try:
+                return await self._produce(scratch)
+            finally:
+                cancelled.cancel()
         except OSError as error:
             raise worker.unwritten(error) from error
         finally:
@@ -89,6 +95,7 @@ class Production:
         reader = _Reader(backend.records, origin, backend.options.chunk, project.job(request.job))
         try:
             self._total = await deferToThread(reader.open)
+            self._reporter.progress(self._progress())
             self._work = await deferToThread(self._begin, scratch, project)
             await self._call_again(worker.prepare, self._work)
             await self._all_chunks(reader)
@@ -99,6 +106,19 @@ class Production:
             await deferToThread(self._ledger.finish, outcome, self._progress())
             self._reporter.artifact(self._ledger.artifact())
         return outcome
+
+    async def _end_when_cancelled(self) -> None:
+        try:
+            await self._reporter.when_cancelled()
+        except CancelledError:
+            return
+        self._begin_no_more()
+
+    def _begin_no_more(self) -> None:
+        """Chunks that workers have, or get yet, end before their next record."""
+        with suppress(OSError):
+            # On a full disk they are produced whole.
+            self._end.touch()
 
     def _begin(self, scratch: Path, project: Project) -> Work:
         job = self._reporter.job
@@ -129,6 +149,7 @@ class Production:
                 project.place.folder, table.template, apart=table.split == "record" and table.output == "pdf"
             ),
             digits=max(3, len(str(self._total or 0))),
+            end=self._end,
         )
 
     # -- chunks --------
@@ -254,6 +275,7 @@ class Production:
             self._reporter.message(Number.TOO_MANY_FAILURES, text)
         if self._work.table.on_error == "stop":
             self._stopped_by_failure = True
+            self._begin_no_more()
 
     def _progress(self) -> Progress:
         return Progress(documents=self._documents, pages=self._pages, failures=self._failures, total=self._total)

@@ -50,6 +50,12 @@ class Work:
     """Whether records can be set together."""
     digits: int = 3
     """How many digits the numbers of files have at least."""
+    end: Path | None = None
+    """Once there is such a file, no further record is begun: the job was cancelled, or ends with its first failure."""
+
+    def ends(self) -> bool:
+        """Whether no further record is to be begun."""
+        return self.end is not None and self.end.exists()
 
 
 @frozen(kw_only=True)
@@ -100,6 +106,8 @@ def produce(work: Work, chunk: Chunk) -> Produced:
     failures: list[Failure] = []
     ready: list[tuple[int, Mapping[str, Any]]] = []
     for number, record in enumerate(chunk.records, chunk.first):
+        if work.ends():
+            break
         values = {**work.variables, **record, **work.document_variables}
         if isinstance(record, Unreadable):
             failures.append(_bad_data(number, record.text))
@@ -180,7 +188,9 @@ def _set(
 ) -> Iterator[tuple[Records, Setting]]:
     """Set records together where that may be; where they cannot be, halve until a failure stands alone."""
     if len(records) > 1 and not template.together:
-        for record in records:
+        for index, record in enumerate(records):
+            if index and work.ends():
+                return
             yield from _set(work, template, [record], failures)
         return
     if not records:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+from attrs import evolve
 
 from pfserver.backends.merge import worker
 from pfserver.errors import JobFailed, OutputUnavailable
@@ -262,3 +265,30 @@ class OutputTests(ShopCase):
         thread.join()
         self.assertIs(worker._loaded(shop.work)[1], mine[1])
         self.assertIsNot(theirs[0][1], mine[1])
+
+
+class EndTests(ShopCase):
+    """A cancelled job: the record at hand is finished, no further one begun."""
+
+    def test_nothing_is_begun_once_the_end_is_asked_for(self) -> None:
+        for together in (True, False):
+            shop = self.shop("#let template(r, job) = [#r.text]", together=together)
+            end = Path(self.mktemp())
+            work = evolve(shop.work, end=end)
+            chunk = worker.Chunk(first=1, records=RECORDS)
+            end.touch()
+            self.assertEqual(worker.produce(work, chunk).documents, [])
+            end.unlink()
+            with patch.object(worker.Template, "set", autospec=True, side_effect=self.ending(end)):
+                produced = worker.produce(work, chunk)
+            # What is set together is begun together.
+            self.assertEqual([one.record for one in produced.documents], [*range(1, 8)] if together else [1])
+
+    def ending(self, end: Path) -> Callable[..., Any]:
+        set_ = worker.Template.set
+
+        def both(*arguments: Any) -> Any:
+            end.touch()
+            return set_(*arguments)
+
+        return both

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import DeferredList
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -311,6 +312,9 @@ class AgentTests(OMICase):
         self.assertNotIsInstance(await jobs.ask(start), int)
         self.assertEqual((await self.engine.job(1)).request.account, "jobs")
         self.assertEqual(await jobs.ask(JobStatus(99)), 31)
+        for environments in ((b"nowhere", b""), (b"", b"nowhere"), (b"press", b"nowhere")):
+            nowhere = evolve(start, environment=environments[0], routine=RoutineReference(environments[1], b"SAMPLE"))
+            self.assertEqual(await jobs.ask(nowhere), 2)
 
 
 class LimitTests(OMICase):
@@ -365,6 +369,7 @@ class DoorkeeperTests(SynchronousTestCase):
             {"message_bytes": 70_000},
             {"environments": "press"},
             {"cancel_operation": 20},
+            {"cancel_operation": 61},
             {"idle_timeout": -1},
         ):
             with self.assertRaises(ConfigurationError):

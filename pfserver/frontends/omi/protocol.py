@@ -254,7 +254,10 @@ class OMIProtocol(Protocol):
         if answered is None:
             return self._answer_unusual(session, parts)
         if isinstance(answered, Deferred):
-            return answered.addCallback(self._reply)
+            # Updates that are not waited for have their result at once; callbacks would cost as much as the update.
+            if not (answered.called and isinstance(answered.result, list)):
+                return answered.addCallback(self._reply)
+            answered = answered.result
         return self._reply(answered)
 
     def _answer_unusual(self, session: Session, parts: Sequence[bytes]) -> bytes | Deferred[bytes]:

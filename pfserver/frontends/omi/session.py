@@ -137,7 +137,8 @@ class Session:
         limits = self.agreement.limits
         subscripts = reference.subscripts
         if b"" in subscripts:
-            raise OMIError(ErrorType.REFERENCE_CONTENT)
+            # As gtcm_server answers it, though for globals it is one of content.
+            raise OMIError(ErrorType.REFERENCE_FORMAT)
         length = 2 + len(reference.name) + sum(map(len, subscripts)) + len(subscripts)
         if length > limits.reference or max(map(len, subscripts), default=0) > limits.subscript:
             raise OMIError(ErrorType.REFERENCE_TOO_LONG)
@@ -247,6 +248,7 @@ class _Mixed:
             self._releases.append(partial(locks.release, session.number))
         elif isinstance(request, Disconnect):
             session.closing = True
+            self._releases.append(session.end)
         elif isinstance(request, StartJob | JobStatus | CancelJob):
             self._later.append((index, partial(session.job_request, request)))
             return

@@ -107,7 +107,7 @@ class CircuitTests(OMICase):
             await self.drop(circuit)
 
     async def test_fuzzed_messages(self) -> None:
-        """A few of what tools/fuzz_omi.py sends; each is answered or its circuit ends, and nobody else is harmed."""
+        """A few of what bench/fuzz_omi.py sends; each is answered or its circuit ends, and nobody else is harmed."""
         seed = random.SystemRandom().getrandbits(32)
         fuzzer = Fuzzer(seed)
         other = await self.session()

@@ -82,7 +82,7 @@ class LockTests(OMICase):
 
     async def test_what_is_no_lock(self) -> None:
         circuit = await self.session()
-        self.assertEqual(await circuit.ask(Lock(ref(""), b"1")), 3)
+        self.assertEqual(await circuit.ask(Lock(ref(""), b"1")), 10)
         self.assertEqual(await circuit.ask(Lock(ref(*["a" * 255] * 4), b"1")), 4)
         self.assertEqual(self.locks.held(), [])
 

@@ -15,7 +15,7 @@ DONE := $(VENV)/.made
 help:
 	@echo "make demo    a sample job from packet to PDF, on this machine"
 	@echo "make test    all tests"
-	@echo "make check   types, lint, layers, documentation, packages"
+	@echo "make check   types, lint, layers, changelog, documentation"
 	@echo "make run     the server, with the sample projects, until Ctrl-C"
 	@echo "make bench   the measurements of bench/, which take a while"
 	@echo "make clean   remove what the others made"
@@ -32,11 +32,11 @@ $(DONE)/run: $(DONE)/venv setup.py
 
 $(DONE)/test: $(DONE)/run tools/system-packages
 	tools/system-packages test
-	$(INSTALL) '.[office,postgres,test]'
+	$(INSTALL) '.[office,postgres,dask,test]'
 	@touch $@
 
 $(DONE)/check: $(DONE)/run
-	$(INSTALL) '.[office,postgres,test,check,docs]'
+	$(INSTALL) '.[office,postgres,dask,test,check,docs]'
 	@touch $@
 
 $(DONE)/bench: $(DONE)/test
@@ -55,6 +55,7 @@ check: $(DONE)/check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/towncrier build --draft --version next >/dev/null
 	$(MAKE) docs
 
 docs: $(DONE)/check

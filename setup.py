@@ -30,6 +30,7 @@ EXTRAS = {
     "dask": ["distributed>=2024.5"],
     "docs": ["sphinx>=7.3,<10", "furo>=2024.5", "myst-parser>=3,<6"],
     "test": [
+        "build>=1.2,<2",
         "hypothesis>=6.100,<7",
         "distributed>=2024.5",
         "pypdf>=4.2,<8",
@@ -38,6 +39,7 @@ EXTRAS = {
         "python-docx>=1.1,<2",
         "openpyxl>=3.1,<4",
         "python-pptx>=1,<2",
+        "pillow>=10",
     ],
     "check": [
         "mypy>=1.11,<3",
@@ -48,7 +50,7 @@ EXTRAS = {
         "build>=1.2,<2",
         "types-lxml",
     ],
-    "bench": ["celery[redis]>=5.4,<6", "procrastinate>=3,<4", "psutil>=5.9"],
+    "bench": ["celery[redis]>=5.4,<6", "procrastinate>=3,<4", "psutil>=5.9", "unoserver>=3,<4"],
 }
 
 setup(
@@ -61,6 +63,8 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="MIT",
+    license_files=["LICENSE"],
+    keywords="variable data printing, web-to-print, Pageflex, OMI, MUMPS, Officeshots, Typst, job server",
     author="The pfserver developers",
     python_requires=">=3.11",
     packages=[*find_packages(include=["pfserver", "pfserver.*"]), "twisted.plugins"],

@@ -60,6 +60,30 @@ MEASUREMENTS = (
         "monitors.py",
         "--monitors 500",
     ),
+    Measurement(
+        "officeshots",
+        "The Officeshots API",
+        "at most 15 ms added to a conversion by a factory; at most 40 MiB above idle during a finish of 100 MiB; polls "
+        "at least 3x SimpleXMLRPCServer",
+        "officeshots.py",
+        "--conversions 30 --mib 20 --polls 1000 --repeat 1",
+    ),
+    Measurement(
+        "conversions",
+        "Conversions by the office backend",
+        "at least 5x soffice alone and 1.5x unoserver; after 3,000 conversions at most 1.2x the memory at 500, no "
+        "process left over",
+        "conversions.py",
+        "--documents 24 --alone 3 --repeat 1 --leak 60",
+    ),
+    Measurement(
+        "omi",
+        "OMI against gtcm_server",
+        "get alone at least 0.8x and bunched 0.6x its rate; set, commits lazy as its are, 0.6x, alone and bunched; on "
+        "disk before the reply, bunched, 20 sessions, 50,000/s; 100 sessions mixed 1x; order over 1,000,000 nodes 0.5x",
+        "omi.py",
+        "--nodes 20000 --seconds 0.5 --repeat 1",
+    ),
     Measurement("start", "Start with many stored jobs", "at most 1.5x the empty start", "start.py", "--jobs 5000"),
 )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 from pfserver import __version__
+
+# Imported for the reference; it tells that it was loaded.
+logging.getLogger("pikepdf").setLevel(logging.WARNING)
 
 project = "pfserver"
 author = "The pfserver developers"

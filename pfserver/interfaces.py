@@ -11,7 +11,7 @@ unless said otherwise. What they raise is one of :mod:`pfserver.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,23 @@ class IEngine(Interface):
     # -- remote workers: a lease instead of a claim --------
 
     def lease(
-        holder: str, choose: Callable[[Sequence[Job]], Job | None], *, backends: Sequence[str], seconds: float
+        holder: str,
+        choose: Callable[[Sequence[Job]], Job | None],
+        *,
+        backends: Sequence[str],
+        seconds: float,
+        kind: Hashable = None,
     ) -> Awaitable[Job | None]:
         """Lease the job that ``choose`` picks among the waiting ones of ``backends``, for so many seconds.
 
-        ``choose`` sees them in the order in which they would run, in pages, until it picks one; it runs in the store's
-        thread and must only look at its arguments. Two calls never get the same job. None where nothing was picked.
+        ``choose`` sees them in pages until it picks one: each has the next jobs of every account that has some, in the
+        order in which they would run. It runs in the store's thread and must only look at its arguments. Two calls
+        never get the same job. None where nothing was picked. Choosers of an equal ``kind`` want the same jobs: a job
+        that one of them has seen and not wanted, with nothing else to pick, is not shown to them again.
         """
+
+    def idle(backends: Sequence[str], kind: Hashable) -> bool:
+        """Whether :meth:`lease` is known to give None to choosers of this kind; False where it has to be asked."""
 
     def renew(job_id: int, holder: str, *, seconds: float) -> Awaitable[Job]:
         """Let the lease end so many seconds from now. Raises ``LeaseLost``, ``NoSuchJob``."""
@@ -206,8 +216,12 @@ class IJobStore(Interface):
         backends: Sequence[str],
         expires_at: float,
         messages: Sequence[tuple[int, str]] = (),
+        kind: Hashable = None,
     ) -> Awaitable[Job | None]:
         """As :meth:`IEngine.lease`; counts an attempt and adds the messages."""
+
+    def idle(backends: Sequence[str], kind: Hashable) -> bool:
+        """As :meth:`IEngine.idle`."""
 
     def renew(job_id: int, holder: str, *, expires_at: float) -> Awaitable[Job]:
         """Move the end of a lease. Raises ``LeaseLost``."""
@@ -263,6 +277,12 @@ class IGlobals(Interface):
         """The key of a node. The last subscript may be empty: where order and query start, before all siblings.
 
         Neither name nor subscripts are checked but for what the store cannot keep: raises ``ReferenceTooLong``.
+        """
+
+    def below(key: bytes, subscripts: Sequence[bytes]) -> bytes:
+        """The key of a node below another one: ``key(e, n, a + b)`` is ``below(key(e, n, a), b)``.
+
+        For those who name many nodes of one global.
         """
 
     def read(function: Callable[[IGlobalsView], Any]) -> Any:
@@ -336,6 +356,8 @@ class IFactories(Interface):
     Made as ``pfserver.store.factories.Factories(database, clock)``: nothing to start or stop, it loads what it keeps
     when it is first asked. What changes something raises ``BadVariable`` and ``StoreUnavailable``.
     """
+
+    changes = Attribute("int: counts the changes of accounts, tokens and factories that were made here")
 
     def account(name: str) -> Awaitable[Account | None]:
         """An account, None where there is none of that name."""

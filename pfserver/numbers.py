@@ -57,6 +57,7 @@ class Number(IntEnum):
     BACKEND_BROKEN = 5016, "the backend failed; the server's log has the details"
     DOCUMENT_BROKEN = 5017, "the document cannot be converted"
     TIMED_OUT = 5018, "the job took longer than it may"
+    PROGRAM_FAILED = 5019, "the program that the job runs ended with an error"
 
     # -- errors that answer a packet --------
     INTERNAL = 5100, "an error inside the server; its log has the details"

@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import twisted
 from attrs import frozen
 from twisted.application.service import IServiceCollection, Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger
@@ -205,12 +207,20 @@ class Server(Service):
 
     def _begin(self) -> None:
         # Twisted's own handler ends the process with the signal after a clean stop; service managers want exit code 0.
-        signal.signal(signal.SIGTERM, lambda number, frame: self._reactor.callFromThread(_stop, self._reactor))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._cannot_start)
 
+    def _on_signal(self, number: int, frame: object) -> None:
+        # The second one does not wait for running jobs: what was acknowledged is on disk.
+        signal.signal(number, signal.SIG_DFL)
+        self._reactor.callFromThread(_stop, self._reactor)
+
     async def _start(self) -> None:
         configuration = self._configuration
+        if not configuration.projects.is_dir():
+            self.log.warn("no projects folder {folder}: jobs will find no project", folder=str(configuration.projects))
         await deferToThread(self._database.open)
         self._globals.open()
         workers = build_workers(configuration.executor, self._reactor)
@@ -298,6 +308,8 @@ class Server(Service):
 
     async def _stop(self) -> None:
         notify("STOPPING=1")
+        grace = self._configuration.shutdown_grace
+        self.log.info("pfserver is stopping; running jobs get {grace:g} seconds", grace=grace)
         if self._starting is not None:
             await self._starting
         await self._ports.close()
@@ -339,7 +351,7 @@ def _allow_many_connections() -> None:
 
 
 def _stop(reactor: Any) -> None:
-    if reactor.running:
+    with suppress(ReactorNotRunning):
         reactor.stop()
 
 

@@ -161,7 +161,9 @@ class PluginDoc(Generated):
     def text(self) -> str:
         """See ``Generated``."""
         module, _, name = self.arguments[0].partition(":")
-        return inspect.cleandoc(getattr(import_module(module), name).__doc__ or "").replace("``", "`")
+        lines = inspect.cleandoc(getattr(import_module(module), name).__doc__ or "").splitlines()
+        # Keys are written one a line: an item each.
+        return "\n".join(f"- {line}" if line.startswith("``") else line for line in lines).replace("``", "`")
 
 
 class Interfaces(Generated):
@@ -176,16 +178,29 @@ class Interfaces(Generated):
             for one in vars(interfaces).values()
             if isinstance(one, InterfaceClass) and one.__module__ == interfaces.__name__
         ]
-        return "\n".join(line for one in own for line in _interface(one))
+        signatures = _signatures(inspect.getsource(interfaces))
+        return "\n".join(line for one in own for line in _interface(one, signatures))
 
 
-def _interface(interface: InterfaceClass) -> Iterator[str]:
+def _signatures(source: str) -> dict[tuple[str, str], str]:
+    """By interface and method, its signature with types; zope.interface itself forgets arguments given by name only."""
+    return {
+        (cls.name, method.name): f"({ast.unparse(method.args)})"
+        + (f" -> {ast.unparse(method.returns)}" if method.returns is not None else "")
+        for cls in ast.parse(source).body
+        if isinstance(cls, ast.ClassDef)
+        for method in cls.body
+        if isinstance(method, ast.FunctionDef)
+    }
+
+
+def _interface(interface: InterfaceClass, signatures: dict[tuple[str, str], str]) -> Iterator[str]:
     name = interface.__name__
     yield from (name, "-" * len(name), "", f".. py:class:: pfserver.interfaces.{name}", "")
     yield from _indented(interface.__doc__, 1)
     for member, what in interface.namesAndDescriptions():
         if isinstance(what, Method):
-            yield from (f"   .. py:method:: {member}{what.getSignatureString()}", "")
+            yield from (f"   .. py:method:: {member}{signatures[interface.__name__, member]}", "")
         elif isinstance(what, Attribute):
             yield from (f"   .. py:attribute:: {member}", "")
         yield from _indented(what.getDoc(), 2)

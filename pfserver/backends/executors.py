@@ -11,10 +11,11 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import Future as ConcurrentFuture
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
@@ -113,7 +114,8 @@ class ProcessWorkers:
         while self._idle:
             executor = self._idle.pop()
             try:
-                future = executor.submit(function, *arguments)
+                with _interrupts_held_back():
+                    future = executor.submit(function, *arguments)
             except RuntimeError:
                 # It died while it was idle. BrokenProcessPool is one, too.
                 executor.shutdown(wait=False)
@@ -122,7 +124,8 @@ class ProcessWorkers:
                 return executor, future
         executor = _new_process()
         self._busy.add(executor)
-        return executor, executor.submit(function, *arguments)
+        with _interrupts_held_back():
+            return executor, executor.submit(function, *arguments)
 
     def _give_back(self, executor: ProcessPoolExecutor, future: ConcurrentFuture[Any]) -> None:
         """Keep a process for the next piece of work; one that still works on a cancelled piece is ended."""
@@ -136,6 +139,7 @@ class ProcessWorkers:
 
     def _too_late(self, executor: ProcessPoolExecutor, late: list[bool]) -> None:
         late.append(True)
+        self._busy.discard(executor)
         _kill(executor)
 
 
@@ -190,6 +194,16 @@ class ExecutorWorkers:
     async def stop(self) -> None:
         """See ``IWorkers``."""
         await self.restart()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """A process that is started in here ignores Ctrl-C from its first instruction on, as it does after its start."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _new_process() -> ProcessPoolExecutor:

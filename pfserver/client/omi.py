@@ -190,6 +190,8 @@ class _AgentProtocol(Protocol):
         self.conversation = conversation
         self.connecting: Deferred[None] = Deferred()
         self.closed: Deferred[None] = Deferred()
+        self.messages = 0
+        """How many have been sent."""
         self._clock = clock
         self._waiting: deque[_Call] = deque()
         self._sent: list[_Call] = []
@@ -261,6 +263,7 @@ class _AgentProtocol(Protocol):
             failed.answered.errback(error)
             self._send()
             return
+        self.messages += 1
         if self.transport is not None:
             self.transport.write(data)
 

@@ -34,12 +34,13 @@ class Sources:
         relative = request.project.replace("\\", "/")
         try:
             path = (root / relative).resolve()
+            exists = path.is_file()
         except (OSError, ValueError, RuntimeError) as error:
-            raise NoSuchProject(f"there is no document {request.project!r}") from error
+            raise NoSuchProject(f"there is no document {request.project[:200]!r}") from error
         if not path.is_relative_to(root):
-            raise OutsideRoot(f"{request.project!r} leaves the projects folder")
-        if not path.is_file():
-            raise NoSuchProject(f"there is no document {request.project!r}")
+            raise OutsideRoot(f"{request.project[:200]!r} leaves the projects folder")
+        if not exists:
+            raise NoSuchProject(f"there is no document {request.project[:200]!r}")
         return path
 
     def password(self, request: JobRequest) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -48,12 +48,18 @@ class Leases:
         self._timer = None
 
     async def lease(
-        self, holder: str, choose: Callable[[Sequence[Job]], Job | None], backends: Sequence[str], seconds: float
+        self,
+        holder: str,
+        choose: Callable[[Sequence[Job]], Job | None],
+        backends: Sequence[str],
+        seconds: float,
+        kind: Hashable,
     ) -> Job | None:
         """See ``IEngine``."""
         first = [*self._first, (Number.LEASED, f"Taken by {holder}")]
+        end = self._tools.clock.seconds() + seconds
         job = await self._tools.store.lease(
-            holder, choose, backends=backends, expires_at=self._tools.clock.seconds() + seconds, messages=first
+            holder, choose, backends=backends, expires_at=end, messages=first, kind=kind
         )
         if job is not None:
             self._tools.feed.told(job, first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve, field, frozen
@@ -242,11 +242,16 @@ class Engine:
         *,
         backends: Sequence[str],
         seconds: float,
+        kind: Hashable = None,
     ) -> Job | None:
         """See ``IEngine``."""
         if self._stopping:
             return None
-        return await self._leases.lease(holder, choose, backends, seconds)
+        return await self._leases.lease(holder, choose, backends, seconds, kind)
+
+    def idle(self, backends: Sequence[str], kind: Hashable) -> bool:
+        """See ``IEngine``."""
+        return not self._stopping and self._tools.store.idle(backends, kind)
 
     async def renew(self, job_id: int, holder: str, *, seconds: float) -> Job:
         """See ``IEngine``."""

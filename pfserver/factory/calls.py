@@ -36,6 +36,9 @@ ANSWERED_DOCUMENT = ("", 0, "document")
 #: Seconds in which a connection has to be made, and seconds without a byte after which an answer is given up.
 CONNECT_TIMEOUT, PATIENCE = 15.0, 120.0
 
+#: Bytes of a call that is sent at once; a longer one piece by piece.
+SMALL = 128 * 1024
+
 #: HTTP statuses that asking again does not change.
 _REFUSALS = {400, 401, 403, 404, 405, 410, 411, 413, 414, 415, 431, 451, 501, 505}
 
@@ -106,8 +109,7 @@ class Calls:
         return message.value
 
     async def _talk(self, body: Body, reader: Reader, watch: _Watch) -> Call | Response | Fault:
-        small = all(isinstance(piece, bytes) for piece in body.pieces)
-        data = bytes(body) if small else _Sending(body, watch.moved)
+        data = bytes(body) if body.length <= SMALL else _Sending(body, watch.moved)
         response = await self._client.post(
             self._url, headers=self._headers, data=data, unbuffered=True, allow_redirects=False
         )

@@ -27,7 +27,10 @@ class Lines:
     def tell(self, event: Event) -> None:
         """Print an event."""
         if self._as_json:
-            line = json.dumps({"event": event.kind, "job": event.job, "text": event.text, "time": self._clock()})
+            values = {"event": event.kind, "job": event.job, "text": event.text, "time": self._clock()}
+            if event.seconds is not None:
+                values["seconds"] = event.seconds
+            line = json.dumps(values)
         else:
             job = f"{event.job}  " if event.job else ""
             line = f"{event.kind:8}  {printable(job + event.text)}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define, field, frozen
+
+from pfserver.factory.tasks import Task
 
 
 @frozen
@@ -12,6 +16,8 @@ class Event:
     kind: str
     text: str
     job: str = ""
+    seconds: float | None = None
+    """took: of the poll that brought it; finished: from there to the server's acknowledgement."""
 
 
 #: started, took, finished, released (given back), dropped (another has it, or nobody wants it), away (no server),
@@ -49,3 +55,32 @@ class Status:
             parts.append(f"{self.failed} failed")
         parts += list(self.working.values())
         return ", ".join(parts)
+
+
+@frozen
+class News:
+    """Tells what happens, and keeps the status.
+
+    :param tell: hears every event.
+    :param on_lost: called when the server cannot be reached.
+    """
+
+    status: Status
+    tell: Callable[[Event], None]
+    on_lost: Callable[[], None]
+
+    def event(self, kind: str, text: str, task: Task | None = None, seconds: float | None = None) -> None:
+        """Something happened."""
+        self.tell(Event(kind, text, task.job if task is not None else "", seconds))
+
+    def lost(self, text: str) -> None:
+        """The server cannot be reached, or answers as it should not."""
+        self.on_lost()
+        self.status.away = True
+        self.event("away", text)
+
+    def reached(self) -> None:
+        """The server has answered."""
+        if self.status.away:
+            self.status.away = False
+            self.event("back", "the server answers again")

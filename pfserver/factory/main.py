@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,13 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 from twisted.python.failure import Failure
 
 from pfserver.backends.office.programs import INSTALL_HINT, find_programs
@@ -21,9 +29,10 @@ from pfserver.factory.office import OfficeRenderer, cores
 from pfserver.factory.program import RESULT, ProgramRenderer
 from pfserver.factory.rendering import IRenderer
 from pfserver.factory.server import OfficeshotsServer
-from pfserver.factory.service import FactoryOptions, FactoryService
+from pfserver.factory.service import FactoryService
 from pfserver.factory.tasks import Tasks
 from pfserver.factory.tls import Policy
+from pfserver.factory.work import FactoryOptions
 from pfserver.host.notify import notify
 from pfserver.host.state import StateFolder
 from pfserver.wire.xmlrpc import Limits
@@ -137,6 +146,8 @@ def _run_service(reactor: Any, service: FactoryService, shown: Any, started: Eve
         notify("STOPPING=1")
         return service.stopService()
 
+    level = FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)])
+    globalLogBeginner.beginLoggingTo([level], redirectStandardIO=False, discardBuffer=True)
     service.ended.addErrback(fail)
     refreshing = LoopingCall(shown.refresh)
     reactor.callWhenRunning(begin)

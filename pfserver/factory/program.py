@@ -92,7 +92,7 @@ class ProgramRenderer:
             raise
         path = Path(_fill(self._result, values))
         try:
-            await self._in_thread(expect_result, path, output_format)
+            expect_result(path, output_format)
         except NotRendered as error:
             raise NotRendered(f"{error}; the program {said}") from error
         return path

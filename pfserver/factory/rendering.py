@@ -48,7 +48,7 @@ def expect_document(task: Task, path: Path) -> str:
 
 
 def expect_result(path: Path, output_format: str) -> None:
-    """Check that something was rendered. Blocks. Raises ``NotRendered``."""
+    """Check that something was rendered: a look at its first bytes. Raises ``NotRendered``."""
     try:
         if not path.stat().st_size:
             raise NotRendered("the result is empty")

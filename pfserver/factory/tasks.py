@@ -128,7 +128,8 @@ class TaskFolder:
     def result(self) -> tuple[Path, str] | None:
         """The finished result and its format, None where it is not finished."""
         found = next(iter(self.path.glob("result.*")), None)
-        return None if found is None else (found, found.suffix[1:])
+        # An empty one is what a power cut has left of it.
+        return None if found is None or not found.stat().st_size else (found, found.suffix[1:])
 
     def begin(self) -> None:
         """Make an empty work folder."""
@@ -176,6 +177,7 @@ class Tasks:
         draft.mkdir(mode=0o700)
         (draft / "job.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
         document.path.rename(draft / "source")
+        (draft / "work").mkdir(mode=0o700)
         TaskFolder(self._folder / name, task).remove()
         draft.rename(self._folder / name)
         return TaskFolder(self._folder / name, task)
@@ -190,6 +192,11 @@ class Tasks:
                 else:
                     path.unlink(missing_ok=True)
             elif path.name.startswith("job-"):
-                task = Task(**json.loads((path / "job.json").read_text(encoding="utf-8")))
-                found.append(TaskFolder(path, task))
+                try:
+                    task = Task(**json.loads((path / "job.json").read_text(encoding="utf-8")))
+                except (ValueError, TypeError, OSError):
+                    # Cut off with the power: the server gives the job to somebody when its lock runs out.
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    found.append(TaskFolder(path, task))
         return found

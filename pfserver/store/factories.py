@@ -70,7 +70,7 @@ class Factories:
         self._clock = clock
         self._kept: _Kept | None = None
         self._read_at = 0.0
-        self._changes = 0
+        self.changes = 0
         self._counted: Mapping[str, Factory] = {}
         self._stored_at: dict[str, float] = {}
 
@@ -80,16 +80,16 @@ class Factories:
         now = self._clock.seconds()
         stale = not self._database.is_private and now - self._read_at > REFRESH
         while self._kept is None or stale:
-            changes = self._changes
+            changes = self.changes
             kept = await self._database.read(_read)
-            if changes == self._changes:
+            if changes == self.changes:
                 kept.keep_counters(self._counted)
                 self._kept, self._read_at, stale = kept, now, False
         return self._kept
 
     async def _change(self, change: _Change) -> Any:
         result = await self._database.write(_apply, change)
-        self._changes += 1
+        self.changes += 1
         if self._kept is not None:
             self._counted = self._kept.factories
         self._kept = None

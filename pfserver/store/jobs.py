@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -14,9 +16,18 @@ from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
 from pfserver.store import changes, queries
 from pfserver.store.changes import Change
 from pfserver.store.database import Database
-from pfserver.store.waiting import Arrival, Claim, LeaseOffer, add_jobs, claim_jobs, lease_jobs
+from pfserver.store.leasing import Again, LeaseOffer, Refused, lease_jobs
+from pfserver.store.waiting import Arrival, Claim, add_jobs, claim_jobs
 
 Texts = Sequence[tuple[int, str]]
+
+T = TypeVar("T")
+
+#: Kinds of choosers whose refusals are remembered: about as many as there are different factories.
+KINDS = 100
+
+#: More refused ids than this are forgotten, and found again where they still wait.
+REFUSED_LIMIT = 200_000
 
 #: So many messages are deleted in one commit: others are written in between.
 DELETED_AT_ONCE = 5000
@@ -29,6 +40,11 @@ class JobStore:
     def __init__(self, database: Database, clock: IReactorTime) -> None:
         self._database = database
         self._clock = clock
+        self._arrivals = 0
+        self._nothing: dict[tuple[str, ...], int] = {}
+        """By backends, the count of arrivals at which none of their jobs waited: until it changes, none does."""
+        self._refused: OrderedDict[Hashable, Refused] = OrderedDict()
+        """By backends and kind of chooser, what was refused."""
 
     # -- reads --------
 
@@ -70,7 +86,7 @@ class JobStore:
 
     def add(self, requests: Sequence[JobRequest], *, messages: Texts = ()) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""
-        return self._database.write(add_jobs, Arrival(requests, messages, self._clock.seconds()))
+        return self._arriving(self._database.write(add_jobs, Arrival(requests, messages, self._clock.seconds())))
 
     def claim(
         self, queue: str, backends: Sequence[str], limit: int, *, node: str, messages: Texts = ()
@@ -87,10 +103,51 @@ class JobStore:
         backends: Sequence[str],
         expires_at: float,
         messages: Texts = (),
+        kind: Hashable = None,
     ) -> Deferred[Job | None]:
+        """See ``IJobStore``. Where no job waits, that is remembered: idle factories ask again and again."""
+        key, arrivals = tuple(backends), self._arrivals
+        refused = self._refused_by(key, kind)
+        if arrivals in (self._nothing.get(key), refused.arrivals if refused is not None else None):
+            return succeed(None)
+        shown = False
+
+        def watch(jobs: Sequence[Job]) -> Job | None:
+            nonlocal shown
+            shown = True
+            return choose(jobs)
+
+        def remember(found: Job | Again | None) -> Any:
+            if found is Again.LOOK:
+                return self._database.write(lease_jobs, offer).addCallback(remember)
+            if found is None and self._database.is_private:
+                if refused is not None:
+                    refused.arrivals = arrivals
+                if not shown and (refused is None or not refused.ids):
+                    self._nothing[key] = arrivals
+            return found
+
+        offer = LeaseOffer(holder, watch, key, expires_at, self._clock.seconds(), tuple(messages), refused)
+        leasing: Deferred[Any] = self._database.write(lease_jobs, offer)
+        return leasing.addCallback(remember)
+
+    def idle(self, backends: Sequence[str], kind: Hashable) -> bool:
         """See ``IJobStore``."""
-        offer = LeaseOffer(holder, choose, tuple(backends), expires_at, self._clock.seconds(), tuple(messages))
-        return self._database.write(lease_jobs, offer)
+        key = tuple(backends)
+        refused = self._refused.get((key, kind))
+        return self._arrivals in (self._nothing.get(key), refused.arrivals if refused is not None else None)
+
+    def _refused_by(self, backends: tuple[str, ...], kind: Hashable) -> Refused | None:
+        """What choosers of a kind have refused; nothing is known of those of no kind."""
+        if kind is None:
+            return None
+        refused = self._refused.pop((backends, kind), None)
+        if refused is None or len(refused.ids) > REFUSED_LIMIT:
+            refused = Refused()
+        self._refused[backends, kind] = refused
+        if len(self._refused) > KINDS:
+            self._refused.popitem(last=False)
+        return refused
 
     # -- jobs go on --------
 
@@ -129,7 +186,7 @@ class JobStore:
     def requeue(self, job_id: int, *, node: str, messages: Texts = (), refund: bool = False) -> Deferred[Job]:
         """See ``IJobStore``."""
         step = partial(changes.requeued, node=node, refund=refund)
-        return self._change(job_id, step, messages, replace_artifacts=True)
+        return self._arriving(self._change(job_id, step, messages, replace_artifacts=True))
 
     def renew(self, job_id: int, holder: str, *, expires_at: float) -> Deferred[Job]:
         """See ``IJobStore``."""
@@ -141,6 +198,16 @@ class JobStore:
             while await self._database.write(changes.delete_messages, (job_id, DELETED_AT_ONCE)) == DELETED_AT_ONCE:
                 pass
         await self._database.write(changes.delete_jobs, tuple(job_ids))
+
+    def _arriving(self, writing: Deferred[T]) -> Deferred[T]:
+        """A job begins to wait: known before it is written and again after, since a lease may be asked for between."""
+
+        def arrived(result: Any) -> Any:
+            self._arrivals += 1
+            return result
+
+        self._arrivals += 1
+        return writing.addBoth(arrived)
 
     def _change(
         self,

@@ -1,11 +1,11 @@
-"""Jobs come in and are taken: new ids, claims of the dispatcher, leases of remote factories.
+"""Jobs come in and are taken: new ids, claims of the dispatcher.
 
 Runs in the writer's transaction. The conditions on ``state`` are literals so that the partial indexes serve them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import count
 from typing import Any
@@ -16,13 +16,10 @@ from attrs import evolve, frozen
 from pfserver.model import Job, JobRequest, State
 from pfserver.store.bulk import Bulk, put_in_hand
 from pfserver.store.changes import INSERT_MESSAGES, read_jobs
-from pfserver.store.rows import JOB_COLUMNS, JOB_NAMES, job_to_row, message_rows, row_to_job
+from pfserver.store.rows import JOB_NAMES, job_to_row, message_rows
 from pfserver.store.tables import COUNTERS, JOBS
 
 Texts = Sequence[tuple[int, str]]
-
-#: So many waiting jobs are shown at once to the one who chooses a lease.
-LEASE_PAGE = 200
 
 IS_QUEUED = sa.text("state = 'queued'")
 ORDER = (JOBS.c.priority.desc(), JOBS.c.id)
@@ -45,18 +42,6 @@ class Claim:
     backends: Sequence[str]
     limit: int
     node: str
-    time: float
-    messages: Texts
-
-
-@frozen
-class LeaseOffer:
-    """A remote factory wants the job that ``choose`` picks."""
-
-    holder: str
-    choose: Callable[[Sequence[Job]], Job | None]
-    backends: Sequence[str]
-    expires_at: float
     time: float
     messages: Texts
 
@@ -145,52 +130,3 @@ def _claim(connection: sa.Connection, claim: Claim) -> list[Job]:
     INSERT_MESSAGES.execute(connection, messages)
     put_in_hand(connection, taken)
     return taken
-
-
-def lease_jobs(connection: sa.Connection, offers: Sequence[LeaseOffer]) -> list[Job | None]:
-    """Lease to each holder the job that it chooses."""
-    return [_lease(connection, offer) for offer in offers]
-
-
-def _lease(connection: sa.Connection, offer: LeaseOffer) -> Job | None:
-    query = sa.select(*JOB_COLUMNS).where(IS_QUEUED, JOBS.c.backend.in_(offer.backends)).order_by(*ORDER)
-    query = query.limit(LEASE_PAGE).with_for_update(skip_locked=True)
-    page = [row_to_job(row) for row in connection.execute(query)]
-    while page:
-        job = offer.choose(page)
-        if job is not None:
-            return _leased(connection, offer, job)
-        last = page[-1]
-        further = sa.or_(
-            JOBS.c.priority < last.request.priority,
-            sa.and_(JOBS.c.priority == last.request.priority, JOBS.c.id > last.id),
-        )
-        page = [row_to_job(row) for row in connection.execute(query.where(further))]
-    return None
-
-
-def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job:
-    leased = evolve(
-        job,
-        state=State.LEASED,
-        node=offer.holder,
-        attempts=job.attempts + 1,
-        started_at=offer.time,
-        lease_until=offer.expires_at,
-        messages=job.messages + len(offer.messages),
-    )
-    connection.execute(
-        sa.update(JOBS)
-        .where(JOBS.c.id == job.id)
-        .values(
-            state=leased.state.value,
-            node=leased.node,
-            attempts=leased.attempts,
-            started_at=leased.started_at,
-            lease_until=leased.lease_until,
-            messages=leased.messages,
-        )
-    )
-    INSERT_MESSAGES.execute(connection, message_rows(job, offer.messages, offer.time))
-    put_in_hand(connection, [leased])
-    return leased

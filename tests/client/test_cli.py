@@ -160,6 +160,8 @@ class AloneTests(SynchronousTestCase):
         self.assertIn("All that the server needs is here.", done.stdout)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("twistd pfserver", done.stdout)
+        self.assertEqual(run("--omi", "host:port", "doctor").returncode, 64)
+        self.assertEqual(run("--http", "http://x:port", "doctor").returncode, 64)
         findings = json.loads(run("doctor", "--json").stdout)
         self.assertEqual(next(one for one in findings if one["name"] == "server")["found"], "")
 

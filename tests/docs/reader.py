@@ -22,7 +22,7 @@ from tests.support.process import BIN, PATIENCE, ROOT
 LONG = 3 * PATIENCE
 
 #: Commands that keep running: the reader has another terminal for them.
-_KEEPS_RUNNING = re.compile(r"(twistd|make run|pfserver factory)\b")
+_KEEPS_RUNNING = re.compile(r"(?:env \S+ )?(?:\S*/)?(twistd|make run|pfserver factory)\b")
 
 #: The ports that pages name; each is replaced by a free one, the same within a page.
 _PORT = re.compile(r"(?<![\d.])(?:80(?:08|09|10)|81\d\d|8443)(?![\d.])")
@@ -105,10 +105,21 @@ class Reader:
     """Follows one page.
 
     :param folder: where it works; fresh.
+    :param programs: where ``pfserver`` and ``twistd`` are: those of this checkout, an installation's, or None where
+        the page installs them itself.
+    :param environment: more of it.
     """
 
-    def __init__(self, page: Page, folder: Path) -> None:
+    def __init__(
+        self,
+        page: Page,
+        folder: Path,
+        *,
+        programs: Path | None = BIN,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._page = page
+        self._programs = programs
         self._folder = folder.absolute()
         self._ports: dict[str, str] = {}
         self._running: list[tuple[Command, Running]] = []
@@ -116,12 +127,12 @@ class Reader:
         self._tools = self._folder.parent / f"{self._folder.name}.tools"
         self._folder.mkdir(parents=True)
         self._tools.mkdir()
-        self._environment = self._make_environment()
+        self._environment = {**self._make_environment(), **(environment or {})}
 
     def follow(self) -> None:
         """Do all that the page says. Raises ``WrongPage``."""
         try:
-            if not self._page.path.is_relative_to(ROOT / "docs"):
+            if self._page.path.parent in (ROOT, ROOT / "examples"):
                 self._link_checkout()
             for number, step in enumerate(self._page.steps):
                 if isinstance(step, WriteFile):
@@ -135,7 +146,7 @@ class Reader:
                 running.stop()
 
     def _link_checkout(self) -> None:
-        """A page outside of ``docs/`` is read in a checkout."""
+        """The pages at the top, and that of the examples, are read in a checkout."""
         for entry in ROOT.iterdir():
             if entry.name not in (".venv", ".git", "pfserver-state") and not entry.name.startswith("_trial"):
                 (self._folder / entry.name).symlink_to(entry)
@@ -148,13 +159,19 @@ class Reader:
         lines = [f'{name} = "tcp:{usual[name]}:interface=127.0.0.1"\n' for name in usual if name in installed]
         config.write_text("".join(lines))
         made = " ".join(f"-o {shlex.quote(f'{sys.prefix}/.made/{name}')}" for name in ("venv", "run", "test", "check"))
-        make = self._tools / "make"
-        make.write_text(_MAKE.format(make=shutil.which("make"), venv=shlex.quote(sys.prefix), made=made))
-        make.chmod(0o755)
+        self._tool("make", _MAKE.format(make=shutil.which("make"), venv=shlex.quote(sys.prefix), made=made))
+        if self._programs is None:
+            # Such a page begins with python3: the one that these tests' environment was made with.
+            self._tool("python3", f'#!/bin/bash\nexec {shlex.quote(os.path.realpath(sys.executable))} "$@"\n')
+        # Neither what this user has set for pfserver, nor what a make tells the makes below it.
+        left_out = re.compile(r"PFSERVER_\w*|MAKE\w*|MFLAGS|DISPLAY|PYTHONPATH|VIRTUAL_ENV")
+        own = [str(self._programs)] if self._programs is not None else []
+        # Of all that this Python's folder holds, a page that installs pfserver itself must not find ours.
+        rest = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != BIN]
         return {
-            **{name: value for name, value in os.environ.items() if name not in ("DISPLAY", "PFSERVER_OUTPUT")},
-            "PATH": os.pathsep.join([str(self._tools), str(BIN), os.environ["PATH"]]),
-            "PYTHONPATH": str(ROOT),
+            **{name: value for name, value in os.environ.items() if not left_out.fullmatch(name)},
+            **({"PYTHONPATH": str(ROOT)} if self._programs == BIN else {}),
+            "PATH": os.pathsep.join([str(self._tools), *own, *rest]),
             "HOME": str(self._folder),
             "TMPDIR": str(self._tools),
             "LC_ALL": "C.UTF-8",
@@ -165,6 +182,11 @@ class Reader:
             "PFSERVER_OMI": f"127.0.0.1:{usual['omi']}",
             "PFSERVER_HTTP": f"http://127.0.0.1:{usual['http']}",
         }
+
+    def _tool(self, name: str, script: str) -> None:
+        path = self._tools / name
+        path.write_text(script, encoding="utf-8")
+        path.chmod(0o755)
 
     def _port(self, named: str) -> str:
         if named not in self._ports:
@@ -177,6 +199,8 @@ class Reader:
 
     def _write(self, step: WriteFile) -> None:
         path = self._folder / step.name
+        if not path.resolve().is_relative_to(self._folder.resolve()):
+            raise WrongPage(f"{self._page.name}, line {step.line}: {step.name} would be written into the checkout")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self._here(step.text), encoding="utf-8")
 

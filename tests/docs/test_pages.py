@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ def _test_of(page: Page) -> Callable[[PageTests], None]:
 
 
 for _path in pages():
+    if (_path.parent / "pyproject.toml").exists() and _path.parent != ROOT:
+        continue  # A package of its own, which is installed by a test in tests/examples.
     _page = read(_path)
     if any(isinstance(step, Command) for step in _page.steps):
         _name = "test_" + "".join(c if c.isalnum() else "_" for c in _page.name.removesuffix(".md")).lower()
@@ -49,6 +52,12 @@ class HonestyTests(SynchronousTestCase):
                 self.assertNotIn(block.language, UNTESTED_SHELLS, f"{place}: use a console block")
                 if block.language != "console":
                     self.assertFalse(any(line.startswith("$ ") for line in block.text.splitlines()), place)
+
+    def test_links_lead_somewhere(self) -> None:
+        for path in pages():
+            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
+                if "://" not in target:
+                    self.assertTrue((path.parent / target).exists(), f"{path.relative_to(ROOT)}: {target}")
 
 
 class ReaderTests(SynchronousTestCase):

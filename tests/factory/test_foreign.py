@@ -93,6 +93,16 @@ class ForeignTests(SynchronousTestCase):
         self.assertEqual(server.results, [("My factory", job()["job"], "pdf", PDF)])
         self.assertEqual(factory.terminate(), 0)
 
+    def test_large_documents(self) -> None:
+        text = b"A line that is quite long\n" * 100_000
+        self.pdf.write_bytes(PDF + b"%" * 3_000_000)
+        server = self.serve(job(document=base64.b64encode(text).decode("ascii")))
+        factory = self.work(
+            server.url, "--result", "%source_dir/copy.pdf", command=f"cp '{self.pdf}' %source_dir/copy.pdf"
+        )
+        factory.wait_for("finished")
+        self.assertEqual(server.results[0][3], self.pdf.read_bytes())
+
     def test_what_others_call_nothing(self) -> None:
         server = self.serve([], "", False, {"job": ""}, job())
         self.work(server.url).wait_for("finished")

@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pfserver.factory.errors import RendererBroken, ServerAway
 from pfserver.factory.events import Event
 from pfserver.factory.pauses import Pauses
-from pfserver.factory.service import BROKEN_PAUSE, FactoryOptions, FactoryService
+from pfserver.factory.service import FactoryService
 from pfserver.factory.tasks import Task, Tasks
+from pfserver.factory.work import BROKEN_PAUSE, FactoryOptions
 from pfserver.wire.xmlrpc import Code, Fault
 
 
@@ -191,6 +192,24 @@ class ServiceTests(SynchronousTestCase):
         self.advance(BROKEN_PAUSE - 1)
         self.assertLessEqual(self.server.polls, polls + 1)
         self.assertEqual([job for job, _ in self.server.released], ["1", "2"])
+
+    def test_a_full_disk_leaves_jobs_to_others(self) -> None:
+        self.server.jobs.append("1")
+        self.service.startService()
+        self.renderer.running[0].errback(OSError(28, "No space left on device"))
+        ((job, reason),) = self.server.released
+        self.assertEqual((job, reason), ("1", "the factory's disk cannot be used: No space left on device"))
+        self.assertIn("broken", self.kinds())
+
+    def test_the_next_one_is_rendered_while_a_result_is_sent(self) -> None:
+        self.server.jobs += ["1", "2"]
+        self.service.startService()
+        self.server.problem = ServerAway("gone")
+        self.renderer.running[0].callback(b"%PDF")
+        self.server.problem = None
+        self.server.jobs.append("3")
+        self.advance(0.5)
+        self.assertEqual((len(self.renderer.running), self.server.finished), (3, ["1"]))
 
     def test_the_same_job_again_replaces_the_one_at_work(self) -> None:
         self.server.jobs.append("1")

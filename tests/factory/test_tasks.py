@@ -74,6 +74,14 @@ class TasksTests(SynchronousTestCase):
         self.assertEqual(Tasks(self.folder, "http://two My factory").left_over(), [])
         self.assertEqual(len(self.tasks.left_over()), 1)
 
+    def test_what_a_power_cut_leaves(self) -> None:
+        folder = self.take()
+        (folder.path / "result.pdf").write_bytes(b"")
+        self.assertIsNone(folder.result())
+        for left in (b"", b"{", b"[]", b'{"job": 1}', b"\xff"):
+            (self.take().path / "job.json").write_bytes(left)
+            self.assertEqual(self.tasks.left_over(), [])
+
     def test_what_was_never_complete_is_removed(self) -> None:
         incoming = self.tasks.incoming()
         incoming.write(b"half")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -43,6 +45,7 @@ class StartTests(TestCase):
             text = self.refused("--pageflex", f"tcp:{port}:interface=127.0.0.1")
             self.assertIn("pfserver cannot start: pageflex cannot listen on", text)
             self.assertIn("in use", text)
+            self.assertIn("warn no projects folder", text)
         free = ["--pageflex", "tcp:0:interface=127.0.0.1"]
         self.assertIn("unknown key 'sate'", self.refused(*free, config="sate = 1"))
         self.assertIn("executor", self.refused(*free, "--executor", "magic:3"))
@@ -103,6 +106,36 @@ class SignalTests(TestCase):
             for id_ in acknowledged:
                 status = server.talk(packet("GetJobStatus", _sys_TransactionID=id_.decode()))
                 self.assertRegex(status, rb"\AR0000000: Job Status = (QUEUED|RUNNING|SUCCESS)")
+
+    def test_ctrl_c_on_a_terminal(self) -> None:
+        """A terminal sends it to the workers as well: they finish what they do, and nobody prints a traceback."""
+        folder = Path(self.mktemp())
+        config = "shutdown_grace = 0.2"
+        with ServerProcess(folder, config=config, projects=ROOT / "examples" / "projects") as server:
+            variables = {"ProjectName": "Price List/Price List.pf", "JobName": "Single Pages"}
+            with socket.create_connection(server.pageflex, 60) as client:
+                client.sendall(packet("SubmitJob", **variables, _sys_ClientJobMonitor="true"))
+                received = b""
+                while b"J0000112" not in received:
+                    received += client.recv(4096)
+                os.killpg(server.process.pid, signal.SIGINT)
+                while more := client.recv(4096):
+                    received += more
+            self.assertEqual(server.join(), 0)
+        log = "".join(server.log)
+        self.assertIn("pfserver is stopping; running jobs get 0.2 seconds", log)
+        self.assertIn("pfserver stopped", log)
+        for noise in ("Traceback", "KeyboardInterrupt", "leaked"):
+            self.assertNotIn(noise, log)
+        self.assertIn(b"Back in the queue: the server stopped", received)
+
+    def test_a_second_signal_does_not_wait(self) -> None:
+        with ServerProcess(Path(self.mktemp()), config="shutdown_grace = 3600") as server:
+            server.talk(packet("SubmitJob", ProjectName="noop-stuck", JobName="x"))
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for_log("pfserver is stopping")
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual(server.join(), -signal.SIGTERM)
 
     def test_systemd_hears_when_it_is_ready_and_when_it_stops(self) -> None:
         folder = Path(self.mktemp())

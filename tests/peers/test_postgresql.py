@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, TestCase
 
@@ -64,6 +64,29 @@ class StoreTests(PostgresqlCase):
             [message.text for message in await one.messages(job.id, after=0, limit=9)][1:], ["more", "done"]
         )
         self.assertEqual(await one.artifacts(job.id), [artifact])
+
+    async def test_factories_at_two_nodes(self) -> None:
+        stores = []
+        for _ in range(2):
+            database = Database(self.url, reactor)
+            database.open()
+            self.addCleanup(database.close)
+            stores.append(JobStore(database, Clock()))
+        asked = [JobRequest(project="a.odt", backend="factory", account=f"owner-{n % 3}") for n in range(60)]
+        await stores[0].add(asked)
+        taken: list[int] = []
+
+        async def work(number: int) -> None:
+            store = stores[number % 2]
+            while job := await store.lease(
+                f"factory-{number}", lambda jobs: jobs[0], backends=["factory"], expires_at=300, kind="any"
+            ):
+                taken.append(job.id)
+                await store.finish(job.id, Outcome.COMPLETED, node=f"factory-{number}")
+
+        # All want the same job at each moment; nobody goes away while some are left.
+        await gatherResults([ensureDeferred(work(number)) for number in range(4)])
+        self.assertEqual(sorted(taken), list(range(1, 61)))
 
 
 class ServerTests(PostgresqlCase):

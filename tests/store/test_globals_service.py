@@ -14,6 +14,7 @@ from unittest import mock
 import lmdb
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from pfserver.errors import ConfigurationError, StoreUnavailable
@@ -93,8 +94,6 @@ class MessageTests(Case):
         self.assertEqual([len(one) for one in first + await gatherResults(rest)], [1, 2, 3, 4, 5, 6, 7])
 
     async def _next_turn(self) -> None:
-        from twisted.internet.task import deferLater
-
         await deferLater(reactor, 0, lambda: None)
 
     async def test_messages_of_one_turn_share_a_commit(self) -> None:
@@ -103,6 +102,18 @@ class MessageTests(Case):
         self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
         await gatherResults([globals_.write(setter(globals_, b"v", b"%d" % number)) for number in range(50)])
         self.assertEqual(commits, [50])
+
+    async def test_a_commit_waits_for_those_who_were_told_last(self) -> None:
+        self.patch(service, "PATIENCE", 1e9)
+        self.patch(service, "PATIENCE_LIMIT", 3600)
+        globals_, commits = self.make(), []
+        commit = Batch.commit
+        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
+        await gatherResults([globals_.write(setter(globals_, b"v")) for _ in range(2)])
+        first = globals_.write(setter(globals_, b"w"))
+        await self._next_turn()
+        await gatherResults([first, globals_.write(setter(globals_, b"x"))])
+        self.assertEqual(commits, [2, 2])
 
     async def test_what_raises_is_told_and_leaves_nothing_while_others_are_kept(self) -> None:
         globals_ = self.make()

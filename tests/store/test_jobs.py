@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from pfserver.errors import LeaseLost, NoSuchJob, StoreUnavailable, WrongState
 from pfserver.model import LIFE_CYCLE, Artifact, Job, JobRequest, Outcome, Progress, State
+from pfserver.store import leasing
 from pfserver.store.database import Database
 from pfserver.store.jobs import JobStore
 from pfserver.store.tables import METADATA
@@ -223,6 +224,61 @@ class LeaseTests(StoreCase):
         self.assertEqual(await self.store.get(job.id), job)
         self.assertEqual(await self.store.lease("f/1", lambda jobs: None, backends=["merge"], expires_at=1), None)
 
+    async def test_every_page_has_the_next_jobs_of_every_account(self) -> None:
+        await self.add(*[request(account="busy", priority=n % 2) for n in range(400)])
+        await self.add(request(account="small"), request(account="urgent", priority=5), request(account=""))
+        pages: list[list[Job]] = []
+
+        def look(jobs: list[Job]) -> Job | None:
+            pages.append(list(jobs))
+            return None
+
+        self.assertIsNone(await self.store.lease("f", look, backends=["merge", "other"], expires_at=1300))
+        self.assertEqual({job.request.account for job in pages[0]}, {"busy", "small", "urgent", ""})
+        self.assertEqual(pages[0][0].request.account, "urgent")
+        for page in pages:
+            self.assertEqual(page, sorted(page, key=lambda job: (-job.request.priority, job.id)))
+        shown = [job.id for page in pages for job in page]
+        self.assertEqual(sorted(shown), list(range(1, 404)))
+        busy = [job for page in pages for job in page if job.request.account == "busy"]
+        self.assertEqual(busy, sorted(busy, key=lambda job: (-job.request.priority, job.id)))
+
+    async def test_what_was_refused_is_not_shown_again(self) -> None:
+        # In pieces, so that others may write in between.
+        self.patch(leasing, "SHOWN_AT_ONCE", 250)
+        await self.add(*[request(account=f"a{n % 3}", priority=n % 2) for n in range(900)])
+        shown: list[int] = []
+
+        def refuse(jobs: list[Job]) -> Job | None:
+            shown.extend(job.id for job in jobs)
+            return None
+
+        async def lease(choose: Any, kind: str | None, holder: str = "f") -> Job | None:
+            shown.clear()
+            return await self.store.lease(holder, choose, backends=["merge"], expires_at=1300, kind=kind)
+
+        self.assertIsNone(await lease(refuse, "Word"))
+        self.assertEqual(sorted(shown), list(range(1, 901)))
+        self.assertIsNone(await lease(refuse, "Word"))
+        self.assertEqual(shown, [])
+        await self.add(request(account="a1"))
+        self.assertIsNone(await lease(refuse, "Word"))
+        self.assertEqual(shown, [901])
+        # Others are no worse off for it.
+        self.assertIsNone(await lease(refuse, "Writer"))
+        self.assertEqual(len(shown), 901)
+        taken = await lease(lambda jobs: jobs[0], None)
+        assert taken is not None
+        await self.store.requeue(taken.id, node="f")
+        await self.add(request(account="a2"))
+        wanted = await lease(lambda jobs: next((job for job in jobs if job.id == 902), None), "Word")
+        assert wanted is not None
+        self.assertEqual(wanted.id, 902)
+        # A choice among the last, behind many that nobody wants.
+        last = await lease(lambda jobs: next((job for job in jobs if job.id == 900), None), "Impress")
+        assert last is not None
+        self.assertEqual(last.id, 900)
+
     async def test_renewal_expiry_and_a_late_finish(self) -> None:
         await self.add()
         job = await self.store.lease("f/1", lambda jobs: jobs[0], backends=["merge"], expires_at=1300)
@@ -279,13 +335,26 @@ class SchemaTests(StoreCase):
 
     def test_waiting_jobs_are_found_by_their_index(self) -> None:
         with sqlite3.connect(self.path) as connection:
-            plan = connection.execute(
-                "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE state = 'queued' AND queue = ? AND backend IN (?)"
-                " ORDER BY priority DESC, id LIMIT 5",
-                ("default", "merge"),
-            ).fetchall()
-        self.assertIn("jobs_waiting", str(plan))
-        self.assertNotIn("TEMP B-TREE", str(plan))
+            for names in (("merge",), ("merge", "office", "process", "mumps")):
+                plan = connection.execute(
+                    "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE state = 'queued' AND queue = ?"
+                    f" AND backend IN ({', '.join('?' * len(names))}) ORDER BY priority DESC, id LIMIT 5",
+                    ("default", *names),
+                ).fetchall()
+                self.assertIn("jobs_waiting", str(plan))
+                self.assertNotIn("TEMP B-TREE", str(plan))
+
+    def test_leasable_jobs_are_found_by_their_index(self) -> None:
+        waiting = "EXPLAIN QUERY PLAN SELECT * FROM jobs WHERE state = 'queued' AND backend = ? AND account"
+        with sqlite3.connect(self.path) as connection:
+            for rest in (
+                "> 'a' ORDER BY account LIMIT 1",
+                "= 'a' ORDER BY priority DESC, id LIMIT 5",
+                "= 'a' AND (priority < 5 OR (priority = 5 AND id > 7)) ORDER BY priority DESC, id LIMIT 5",
+            ):
+                plan = str(connection.execute(f"{waiting} {rest}", ("factory",)).fetchall())
+                self.assertIn("jobs_leasable", plan)
+                self.assertNotIn("TEMP B-TREE", plan)
 
 
 class FullDiskTests(StoreCase):

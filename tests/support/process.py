@@ -72,6 +72,7 @@ class ServerProcess:
         )
         self._expected = len(frontends)
         self._listening = threading.Event()
+        self._logged = threading.Condition()
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
 
@@ -94,6 +95,12 @@ class ServerProcess:
     def pageflex(self) -> tuple[str, int]:
         """Host and port of the Pageflex Server socket API."""
         return self.addresses["pageflex"]
+
+    def wait_for_log(self, text: str) -> None:
+        """Block until its log says this. Raises ``AssertionError`` with the log if it does not."""
+        with self._logged:
+            if not self._logged.wait_for(lambda: any(text in line for line in self.log), PATIENCE):
+                raise AssertionError(f"the server did not log {text!r}:\n" + "".join(self.log))
 
     def talk(self, data: bytes, timeout: float = PATIENCE) -> bytes:
         """Send a packet and give all that comes until the server closes."""
@@ -137,7 +144,9 @@ class ServerProcess:
         assert self.process.stdout is not None
         try:
             for line in self.process.stdout:
-                self.log.append(line)
+                with self._logged:
+                    self.log.append(line)
+                    self._logged.notify_all()
                 if found := re.search(r" (\w+) listening on (\S+):(\d+)$", line.rstrip()):
                     self.addresses[found[1]] = (found[2], int(found[3]))
                     if len(self.addresses) == self._expected:

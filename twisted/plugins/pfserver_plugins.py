@@ -4,6 +4,7 @@ from twisted.application.service import ServiceMaker
 
 from pfserver.backends.factory import FactoryBackendPlugin
 from pfserver.backends.merge import MergeBackendPlugin
+from pfserver.backends.mumps import MumpsBackendPlugin
 from pfserver.backends.office import OfficeBackendPlugin
 from pfserver.frontends.http import HttpFrontEndPlugin
 from pfserver.frontends.omi import OMIFrontEndPlugin
@@ -20,6 +21,7 @@ http = HttpFrontEndPlugin()
 mtls = MutualTLSEndpointParser()
 
 merge = MergeBackendPlugin()
+mumps = MumpsBackendPlugin()
 office = OfficeBackendPlugin()
 factory = FactoryBackendPlugin()
 

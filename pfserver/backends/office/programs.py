@@ -19,7 +19,18 @@ INSTALL_HINT = (
 )
 
 #: Macros never run; pictures and parts of other files or servers are never fetched; nothing is kept for a recovery.
+#: Not every import filter asks whether it may follow a link (HTML's does not for style sheets): so the network is
+#: behind a proxy that does not exist, at the port "discard" of this machine.
+_NOBODY, _DISCARD = "127.0.0.1", "9"
 _SETTINGS = (
+    ("org.openoffice.Inet/Settings", "ooInetProxyType", "2"),
+    ("org.openoffice.Inet/Settings", "ooInetHTTPProxyName", _NOBODY),
+    ("org.openoffice.Inet/Settings", "ooInetHTTPProxyPort", _DISCARD),
+    ("org.openoffice.Inet/Settings", "ooInetHTTPSProxyName", _NOBODY),
+    ("org.openoffice.Inet/Settings", "ooInetHTTPSProxyPort", _DISCARD),
+    ("org.openoffice.Inet/Settings", "ooInetFTPProxyName", _NOBODY),
+    ("org.openoffice.Inet/Settings", "ooInetFTPProxyPort", _DISCARD),
+    ("org.openoffice.Inet/Settings", "ooInetNoProxy", ""),
     ("org.openoffice.Office.Common/Security/Scripting", "DisableMacrosExecution", "true"),
     ("org.openoffice.Office.Common/Security/Scripting", "BlockUntrustedRefererLinks", "true"),
     ("org.openoffice.Office.Common/Security/Scripting", "MacroSecurityLevel", "3"),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 from attrs import asdict, frozen
 
 from pfserver.client.commands.common import as_json, client_of, printable
 from pfserver.client.errors import NoServer, ServerRefused
-from pfserver.client.servers import Servers
+from pfserver.client.servers import Servers, host_and_port
 
 #: Python packages, and what is lost without them. The first ones are always installed with pfserver.
 PACKAGES = {
@@ -39,6 +41,10 @@ PROGRAMS = {
 PLACES = {"fis-gtm": "/usr/lib/*/fis-gtm/*/gtm"}
 
 
+#: Seconds for a connection to a server that may be far.
+SECONDS = 5.0
+
+
 @frozen
 class Finding:
     """One thing that was looked at."""
@@ -58,7 +64,7 @@ def doctor(servers: Servers, as_json: bool) -> int:
 
     The exit code is 1 if something is missing that the server cannot do without.
     """
-    findings = [*_python(), *_packages(), *_programs(), _server(servers)]
+    findings = [*_python(), *_packages(), *_programs(), _server(servers), *_ports(servers)]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -108,3 +114,20 @@ def _server(servers: Servers) -> Finding:
         return Finding("server", f"{printable(client_of(servers).build_string())} at {servers.pageflex}", gives)
     except (NoServer, ServerRefused):
         return Finding("server", "", gives)
+
+
+def _ports(servers: Servers) -> Iterator[Finding]:
+    """The other two protocols: whether somebody listens."""
+    try:
+        http = urlsplit(servers.http)
+        web = (http.hostname or "127.0.0.1", http.port or (443 if http.scheme == "https" else 80))
+        places = {"OMI": host_and_port(servers.omi, 8009), "HTTP": web}
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    for name, (host, port) in places.items():
+        gives = f"nobody listens for {name} at {host}:{port}"
+        try:
+            with socket.create_connection((host, port), timeout=SECONDS):
+                yield Finding(f"server, {name}", f"listens at {host}:{port}", gives)
+        except OSError:
+            yield Finding(f"server, {name}", "", gives)

@@ -61,7 +61,7 @@ def factory(
     """
     from pfserver.factory.main import FactorySettings, run
     from pfserver.factory.program import RESULT
-    from pfserver.factory.service import FactoryOptions
+    from pfserver.factory.work import FactoryOptions
 
     settings = FactorySettings(
         url=url,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer
@@ -16,9 +17,9 @@ from pfserver import errors
 from pfserver.documents.uploads import Uploads
 from pfserver.frontends.http.exchange import Exchange
 from pfserver.frontends.http.identity import Caller, Doorkeeper
-from pfserver.frontends.http.methods import Context, Delivery, Registry
+from pfserver.frontends.http.methods import Context, Delivery, Idle, Registry
 from pfserver.frontends.http.pages import index_page, method_page
-from pfserver.frontends.http.site import Request
+from pfserver.frontends.http.site import Repeatable, Request
 from pfserver.remote import NoSuchAccount, NoSuchFactory
 from pfserver.wire.xmlrpc import BAD_PARAMS, INTERNAL, Body, Code, Fault, Limits, encode_fault, encode_response
 
@@ -43,6 +44,9 @@ CODES: Mapping[type[errors.PFServerError], int] = {
     errors.StoreUnavailable: INTERNAL,
     errors.OutputUnavailable: INTERNAL,
 }
+
+#: What a poll hears that finds nothing: some clients fail on anything but a struct.
+NOTHING = encode_response({})
 
 log = Logger(namespace="pfserver.frontends.http.api")
 
@@ -112,18 +116,31 @@ class XMLRPC(Resource):
         if caller is None:
             return  # refused already
         call = exchange.call()
-        method = self._registry.method(call.method)
-        self.calls[method.name] = self.calls.get(method.name, 0) + 1
-        method.check(call.params)
-        result = await method.function(Context(caller, exchange), *call.params)
+        try:
+            method = self._registry.method(call.method)
+            self.calls[method.name] = self.calls.get(method.name, 0) + 1
+            method.check(call.params)
+            result = await method.function(Context(caller, exchange), *call.params)
+        finally:
+            exchange.done()
         if isinstance(result, Delivery):
             self._deliver(request, result)
+        elif isinstance(result, Idle):
+            self._send(request, NOTHING, partial(self._still_idle, method.name, result))
         else:
             self._send(request, encode_response(result))
 
-    def _send(self, request: Request, body: Body) -> None:
+    def _still_idle(self, method: str, idle: Idle) -> bool:
+        if not idle.still():
+            return False
+        self.calls[method] += 1
+        return True
+
+    def _send(self, request: Request, body: Body, still: Callable[[], bool] | None = None) -> None:
         request.close_exchange()
         if not request._disconnected:
+            if still is not None:
+                request.channel.remember(Repeatable(b"text/xml", bytes(body), still))
             request.answer(bytes(body), b"text/xml")
 
     def _deliver(self, request: Request, delivery: Delivery) -> None:

@@ -69,6 +69,7 @@ class Exchange:
         self._reader = Reader(documents, self._open, limits)
         self._received = 0
         self._refused = False
+        self._working = False
         if length is not None and length > limits.body:
             self.fail(Fault(Code.TOO_LARGE, f"the request is larger than {limits.body} bytes"))
 
@@ -78,13 +79,19 @@ class Exchange:
         return upload
 
     def call(self) -> Call:
-        """What the complete request says. Raises ``Fault``."""
+        """What the complete request says; its uploads stay until :meth:`done`. Raises ``Fault``."""
         message = self._reader.close()
         for upload in self.uploads:
             upload.close()
         if not isinstance(message, Call):
             raise Fault(NOT_A_CALL, "a response is no call")
+        self._working = True
         return message
+
+    def done(self) -> None:
+        """The call was carried out."""
+        self._working = False
+        self.close()
 
     def keep(self, upload: Upload) -> None:
         """Leave the file of an upload where it is: a job needs it."""
@@ -126,7 +133,9 @@ class Exchange:
         return b""
 
     def close(self) -> None:
-        """The request is over: remove what nobody wants."""
+        """The request is over: remove what nobody wants. A call that is carried out goes on without its peer."""
+        if self._working:
+            return
         uploads, self.uploads = self.uploads, []
         for upload in uploads:
             upload.discard()

@@ -8,7 +8,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from pfserver.errors import NotAllowed
 from pfserver.frontends.http.api import XMLRPC
+from pfserver.frontends.http.identity import Doorkeeper
 from pfserver.frontends.http.site import Request
 from pfserver.interfaces import IEngine, IFactories
 
@@ -36,23 +38,26 @@ class Health(Resource):
 
 
 class Metrics(Resource):
-    """Counters in Prometheus' text format."""
+    """Counters in Prometheus' text format. They name factories, so strangers do not see them."""
 
     isLeaf = True
 
-    def __init__(self, engine: IEngine, factories: IFactories, api: XMLRPC) -> None:
+    def __init__(self, engine: IEngine, factories: IFactories, api: XMLRPC, doorkeeper: Doorkeeper) -> None:
         super().__init__()
         self._engine = engine
         self._factories = factories
         self._api = api
+        self._doorkeeper = doorkeeper
 
     def render_GET(self, request: Request) -> int:
         """All of them."""
-        asking = Deferred.fromCoroutine(_answer(request, self._text()))
+        asking = Deferred.fromCoroutine(_answer(request, self._text(request)))
+        asking.addErrback(_not_allowed, request)
         asking.addErrback(_unwell, request)
         return NOT_DONE_YET
 
-    async def _text(self) -> str:
+    async def _text(self, request: Request) -> str:
+        await self._doorkeeper.identify(request)
         factories = await self._factories.factories()
         lines = ["# TYPE pfserver_jobs_waiting gauge"]
         for queue in self._engine.queue_names():
@@ -74,6 +79,13 @@ async def _answer(request: Request, text: object) -> None:
     body: str = await text  # type: ignore[misc]
     if not request._disconnected:
         request.answer(body.encode("utf-8"), b"text/plain; version=0.0.4; charset=utf-8")
+
+
+def _not_allowed(failure: Failure, request: Request) -> None:
+    failure.trap(NotAllowed)
+    if not request._disconnected:
+        request.setResponseCode(403)
+        request.answer(f"{failure.getErrorMessage()}\n".encode(), b"text/plain")
 
 
 def _unwell(failure: Failure, request: Request) -> None:

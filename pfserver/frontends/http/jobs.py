@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import UUID, uuid5
@@ -16,12 +17,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
-from pfserver.documents.request import FORMATS, Conversion, conversion_of
+from pfserver.documents.request import FORMATS, SECRET, Conversion, conversion_of
 from pfserver.documents.sources import Sources
 from pfserver.errors import LeaseLost, NotAllowed, PFServerError
 from pfserver.frontends.http.exchange import FileSource, Upload
 from pfserver.frontends.http.identity import Caller
-from pfserver.frontends.http.methods import Context, Delivery, Registry
+from pfserver.frontends.http.methods import Context, Delivery, Idle, Registry
 from pfserver.interfaces import IEngine, IFactories
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 from pfserver.numbers import Number
@@ -76,6 +77,9 @@ def can_do(factory: Factory, job: Job) -> bool:
         return False
     if (factory.own_only or wanted.own_factories) and job.request.account != factory.account:
         return False
+    if wanted.pdf_standard or SECRET in job.request.variables:
+        # Nothing of these can be told to a factory: such a job waits for our own LibreOffice.
+        return False
     return any(
         worker.can(wanted.application, wanted.version, wanted.doctype, wanted.format) for worker in factory.workers
     )
@@ -115,7 +119,7 @@ class JobMethods:
 
     # -- poll --------
 
-    async def poll(self, context: Context, factory_name: str) -> Value | Delivery:
+    async def poll(self, context: Context, factory_name: str) -> Value | Delivery | Idle:
         """Find a job that matches any of the applications of a factory and lock it.
 
         factory_name is the name of the factory that polls.
@@ -126,17 +130,21 @@ class JobMethods:
 
         Faults: 1 unknown factory, 2 not authorized.
         """
+        changes = self._factories.changes
         factory = await self.factory(context.caller, factory_name)
+        # All that can_do looks at.
+        kind = (factory.account, factory.own_only, factory.workers)
         for _ in range(BROKEN_JOBS):
             job = await self._engine.lease(
                 factory.name,
                 self._choice.chooser(factory),
                 backends=self._options.backends,
                 seconds=self._options.seconds,
+                kind=kind,
             )
             self._factories.seen(factory, leased=1 if job is not None else 0)
             if job is None:
-                return {}
+                return Idle(partial(self._still_idle, factory, kind, changes))
             self._choice.chosen(job)
             try:
                 source = await self._in_thread(self._open, job)
@@ -147,6 +155,13 @@ class JobMethods:
             self.log.info("factory.leased", transaction=job.transaction_id, factory=factory.name)
             return self._delivery(factory, job, name, source)
         return {}
+
+    def _still_idle(self, factory: Factory, kind: Hashable, changes: int) -> bool:
+        """Whether a poll would find nothing again; counts it then."""
+        if changes != self._factories.changes or not self._engine.idle(self._options.backends, kind):
+            return False
+        self._factories.seen(factory)
+        return True
 
     def _open(self, job: Job) -> FileSource:
         return FileSource(self._sources.path(job.request))
@@ -224,8 +239,7 @@ class JobMethods:
             return
         if output_format not in FORMATS or wanted.format not in ("", output_format):
             raise Fault(Code.FORMAT_NOT_ASKED_FOR, f"the job is for {wanted.format or ', '.join(FORMATS)}")
-        await self._in_thread(_check_result, document, output_format)
-        artifact = await self._in_thread(_describe, job, wanted, document, output_format)
+        artifact = await self._in_thread(_accept, job, wanted, document, output_format)
 
         def publish(folder: Path) -> Sequence[Artifact]:
             # A copy, since this may be asked for again where the disk is full.
@@ -261,12 +275,10 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _check_result(document: Upload, output_format: str) -> None:
+def _accept(job: Job, wanted: Conversion, document: Upload, output_format: str) -> Artifact:
+    """What a result is. Raises ``Fault`` where it is not what it should be."""
     if not document.size or format_of(document.path) != output_format:
         raise Fault(Code.NOT_VALID, f"the document is not {output_format}")
-
-
-def _describe(job: Job, wanted: Conversion, document: Upload, output_format: str) -> Artifact:
     suffix = odf_suffix(document.path) if output_format == "odf" else f".{output_format}"
     stem = PurePosixPath(file_name(job)).stem or "document"
     artifact = Artifact(

@@ -46,13 +46,20 @@ class Delivery:
     undelivered: Callable[[], None]
 
 
+@frozen
+class Idle:
+    """Nothing to do: an empty struct, and the same again as long as ``still`` says so, which counts the poll then."""
+
+    still: Callable[[], bool]
+
+
 @frozen(kw_only=True)
 class Method:
     """A method. ``signature`` is the type of its result, then those of its parameters."""
 
     name: str
     signature: tuple[str, ...]
-    function: Callable[..., Awaitable[Value | Delivery]]
+    function: Callable[..., Awaitable[Value | Delivery | Idle]]
     document: DocumentPath = ()
     """Where a document stands: the parameter's index, then names."""
     help: str = field(default="")
@@ -81,7 +88,7 @@ class Registry:
         self,
         name: str,
         signature: tuple[str, ...],
-        function: Callable[..., Awaitable[Value | Delivery]],
+        function: Callable[..., Awaitable[Value | Delivery | Idle]],
         document: DocumentPath = (),
     ) -> None:
         """Add a method; its help is the function's docstring."""

@@ -24,10 +24,11 @@ from pfserver.frontends.http.api import XMLRPC
 from pfserver.frontends.http.health import Health, Metrics
 from pfserver.frontends.http.identity import Doorkeeper, Trust
 from pfserver.frontends.http.jobs import JobMethods, LeaseOptions
+from pfserver.frontends.http.limits import HTTPLimits
 from pfserver.frontends.http.manage import ManageMethods
 from pfserver.frontends.http.methods import Registry
 from pfserver.frontends.http.own import OwnMethods
-from pfserver.frontends.http.site import HTTPLimits, Site
+from pfserver.frontends.http.site import Site
 from pfserver.interfaces import IFrontEnd, IFrontEndPlugin, IFrontEndServices
 from pfserver.options import read_table
 from pfserver.remote import RIGHTS
@@ -82,11 +83,12 @@ class HttpFrontEnd(Service):
         OwnMethods(engine, factories, jobs, leases, reactor).register(registry)
         ManageMethods(factories).register(registry)
         trust = Trust(loopback=frozenset(options.loopback_rights), certificate=frozenset(options.certificate_rights))
-        api = XMLRPC(registry, Doorkeeper(factories, trust), self._uploads, Limits(document=options.document_mib * MIB))
+        doorkeeper = Doorkeeper(factories, trust)
+        api = XMLRPC(registry, doorkeeper, self._uploads, Limits(document=options.document_mib * MIB))
         root = Resource()
         root.putChild(b"xmlrpc", api)
         root.putChild(b"healthz", Health(engine))
-        root.putChild(b"metrics", Metrics(engine, factories, api))
+        root.putChild(b"metrics", Metrics(engine, factories, api, doorkeeper))
         self.root = root
         self.factory = Site(root, api, HTTPLimits(connections=options.connections), services.clock)
         self._sweeping = LoopingCall(self._sweep_guarded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -10,11 +12,12 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request as WebRequest
 from twisted.web.server import Site as WebSite
 
+from pfserver.frontends.http.limits import LINGER, HTTPLimits
 from pfserver.wire.xmlrpc import Body
 
 if TYPE_CHECKING:
@@ -25,26 +28,17 @@ if TYPE_CHECKING:
 #: The address of the API, with and without a slash at its end.
 API_PATHS = (b"/xmlrpc", b"/xmlrpc/")
 
-#: Seconds that a refused sender is listened to, so that it can read why; what it sends is thrown away.
-LINGER = 10.0
+#: Bytes of a request that is compared with the one before.
+WHOLE = 4096
 
 
-@frozen(kw_only=True)
-class HTTPLimits:
-    """Limits of a connection."""
+@frozen
+class Repeatable:
+    """An answer that stays the same as long as ``still`` says so."""
 
-    connections: int = 1000
-    """Connections at once."""
-    idle: float = 75.0
-    """Seconds without a byte; also between two requests of a connection."""
-    header_time: float = 20.0
-    """Seconds from the first byte of a request to the end of its headers."""
-    body_grace: float = 30.0
-    """Seconds of a body that are not looked at."""
-    body_rate: float = 4096.0
-    """Bytes a second that a longer body has to come with, over all its time."""
-    other_body: int = 16 * 1024 * 1024
-    """Bytes of a body that is no XML-RPC call."""
+    media_type: bytes
+    body: bytes
+    still: Callable[[], bool]
 
 
 class Request(WebRequest):
@@ -104,6 +98,13 @@ class Channel(HTTPChannel):
     site: Site
     transport: Any
     _header_timer: IDelayedCall | None = None
+    _read_timer: IDelayedCall | None = None
+    _whole: bytes | None = None
+    """The request that comes in, as long as it is short."""
+    _repeated: tuple[bytes, Repeatable] | None = None
+    """A request, and its answer if it comes again: idle factories send the same bytes all day."""
+    _held = b""
+    """The beginning of what may become the same request again."""
     _body_began: float | None = None
     _body_received = 0
 
@@ -130,12 +131,55 @@ class Channel(HTTPChannel):
         """The peer is gone."""
         self.site.forget(self)
         self._stop_header_timer()
+        self._stop_read_timer()
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
         """More bytes."""
         if self.refused:
             return
+        at_rest = self._at_rest()
+        if self._repeated is not None and (at_rest or self._held):
+            data, self._held, at_rest = self._held + data, b"", True
+            if self._is_repeated(data):
+                return
+        if at_rest:
+            self._whole = data
+        elif self._whole is not None:
+            self._whole = self._whole + data if len(self._whole) < WHOLE else None
+        self._take(data)
+
+    def _at_rest(self) -> bool:
+        """Whether a request begins with the next byte."""
+        return not self._handlingRequest and self._body_began is None and self._header_timer is None
+
+    def _is_repeated(self, data: bytes) -> bool:
+        """Answer a request that came before without reading it again; hold what may become one."""
+        assert self._repeated is not None
+        request, answer = self._repeated
+        if data == request:
+            if not answer.still():
+                return False
+            self._stop_header_timer()
+            self.resetTimeout()
+            head = b"HTTP/1.1 200 OK\r\nServer: pfserver\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+            head %= (self.site.date(), answer.media_type, len(answer.body))
+            self.transport.write(head + answer.body)
+            return True
+        if not request.startswith(data):
+            return False
+        self._held = data
+        if self._header_timer is None:
+            self._header_timer = self.callLater(self.site.limits.header_time, self._headers_late)
+        return True
+
+    def remember(self, answer: Repeatable) -> None:
+        """The answer to the request that is handled now may be given again."""
+        alone = not self._buffer and not any(self._dataBuffer)
+        if self._whole is not None and alone and self.persistent and len(self.requests) == 1:
+            self._repeated = self._whole, answer
+
+    def _take(self, data: bytes) -> None:
         if self._body_began is not None:
             self._body_received += len(data)
             if self._too_slow():
@@ -173,6 +217,27 @@ class Channel(HTTPChannel):
         self.log.info("http.slow-headers")
         self.transport.abortConnection()
 
+    def pauseProducing(self) -> None:
+        """The peer takes no more for now."""
+        super().pauseProducing()
+        if self._read_timer is None:
+            self._read_timer = self.callLater(self.site.limits.read_time, self._not_read)
+
+    def resumeProducing(self) -> None:
+        """The peer takes more."""
+        self._stop_read_timer()
+        super().resumeProducing()
+
+    def _not_read(self) -> None:
+        self._read_timer = None
+        self.log.info("http.answer-not-read")
+        self.transport.abortConnection()
+
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None and self._read_timer.active():
+            self._read_timer.cancel()
+        self._read_timer = None
+
     def _stop_header_timer(self) -> None:
         if self._header_timer is not None and self._header_timer.active():
             self._header_timer.cancel()
@@ -203,6 +268,7 @@ class Site(WebSite):
 
     requestFactory = Request
     displayTracebacks = False
+    noisy = False
 
     def __init__(self, root: IResource, api: XMLRPC, limits: HTTPLimits, clock: Any) -> None:
         super().__init__(root, timeout=limits.idle, reactor=clock)
@@ -211,6 +277,7 @@ class Site(WebSite):
         self.limits = limits
         self.clock = clock
         self._open: set[Channel] = set()
+        self._dated, self._date = 0, b""
 
     def acceptableProtocols(self) -> list[bytes]:
         """What TLS may negotiate."""
@@ -221,6 +288,13 @@ class Site(WebSite):
 
     def stopFactory(self) -> None:
         """Nothing to close."""
+
+    def date(self) -> bytes:
+        """The time of day, as HTTP has it."""
+        now = int(time.time())
+        if now != self._dated:
+            self._dated, self._date = now, datetimeToString(now)
+        return self._date
 
     def log(self, request: Any) -> None:
         """No access log: what matters is logged as an event."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from pfserver.errors import ReferenceTooLong
 from pfserver.frontends.omi.agents import JOB, READ, WRITE, Agent
@@ -18,8 +19,9 @@ from pfserver.wire.omi import ErrorType, FormatError, OMIError, Reference, split
 #: Read-only globals that are not stored, and the right that each needs.
 LIVE_GLOBALS: Mapping[bytes, str] = MappingProxyType({b"%PFJOB": JOB, b"%PFLOCK": READ})
 
-#: So many references are remembered, by all sessions together.
-REMEMBERED = 8_192
+#: So many bytes are spent on remembering references, for all sessions together; and what one costs besides its bytes.
+REMEMBERED = 32 << 20
+_COST = 400
 
 
 class LiveReference(Exception):
@@ -41,8 +43,7 @@ class Purpose(Enum):
     """The same, and -1 is where it starts."""
 
 
-@frozen
-class Key:
+class Key(NamedTuple):
     """A node's key, and what replies need besides."""
 
     key: bytes
@@ -62,40 +63,74 @@ class KeyCache:
     purpose: Purpose
     known: dict[bytes, Key] = field(factory=dict)
     """By the LS field of a request, with its length; read by the sessions themselves, as this is where time goes."""
+    names: dict[bytes, bytes] = field(factory=dict)
+    """By environment and name as they are in a reference, the keys of globals that may be used."""
 
     def resolve(self, data: bytes) -> Key:
         """The key of a field that is not known yet. Raises ``OMIError``, ``LiveReference``."""
-        if len(data) < 2 or len(data) != 2 + (data[0] | data[1] << 8):
+        end = len(data)
+        if end < 2 or end != 2 + (data[0] | data[1] << 8):
             raise FormatError("a reference's length is not that of its field")
-        environment, name, subscripts = split_reference(data[2:])
-        self._check(environment, name, subscripts)
-        if name in LIVE_GLOBALS:
-            raise LiveReference(Reference(environment, name, tuple(subscripts)))
         try:
-            packed = self.keys.globals.key(environment, name, subscripts)
+            start = 4 + (data[2] | data[3] << 8)
+            size = end - start
+            start += 1 + data[start]
+            prefix = data[2:start]
+            position = start
+            subscripts = []
+            while position < end:
+                length = data[position]
+                position += 1
+                subscripts.append(data[position : position + length])
+                position += length
+        except IndexError:
+            position = -1
+        if position != end:
+            raise FormatError("the lengths inside of a reference do not fit", ErrorType.REFERENCE_FORMAT)
+        base = self.names.get(prefix) or self._name(prefix, subscripts)
+        if subscripts:
+            self._check(subscripts)
+        if size > self.limits.reference:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+        try:
+            packed = self.keys.globals.below(base, subscripts)
         except ReferenceTooLong:
             raise OMIError(ErrorType.REFERENCE_TOO_LONG) from None
-        key = Key(packed, not subscripts, data[2 : 6 + len(environment) + len(name)])
-        self.keys.make_room()
+        key = Key(packed, not subscripts, prefix)
+        self.keys.make_room(end + len(packed) + len(prefix))
         self.known[data] = key
         return key
 
-    def _check(self, environment: bytes, name: bytes, subscripts: list[bytes]) -> None:
+    def _name(self, prefix: bytes, subscripts: list[bytes]) -> bytes:
+        """The key of a global that was not named yet, if the agent may name it."""
+        environment, name, _ = split_reference(prefix)
         purpose = self.purpose
         if not self.keys.is_environment(environment):
             raise OMIError(ErrorType.NO_SUCH_ENVIRONMENT)
-        right = WRITE if purpose is Purpose.UPDATE else LIVE_GLOBALS.get(name, READ)
-        if not self.agent.may(right, environment) or (purpose is Purpose.UPDATE and name in LIVE_GLOBALS):
+        is_update = purpose is Purpose.UPDATE
+        if not self.agent.may(WRITE if is_update else LIVE_GLOBALS.get(name, READ), environment):
             raise OMIError(ErrorType.NOT_AUTHORIZED)
-        if 2 + len(name) + sum(map(len, subscripts)) + len(subscripts) > self.limits.reference:
-            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
-        if not subscripts:
-            return
-        if max(map(len, subscripts)) > self.limits.subscript:
+        if name in LIVE_GLOBALS:
+            if is_update:
+                raise OMIError(ErrorType.NOT_AUTHORIZED)
+            if subscripts:
+                self._check(subscripts)
+            raise LiveReference(Reference(environment, name, tuple(subscripts)))
+        self.keys.make_room(len(prefix))
+        try:
+            key = self.keys.globals.key(environment, name, ())
+        except ReferenceTooLong:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG) from None
+        self.names[prefix] = key
+        return key
+
+    def _check(self, subscripts: list[bytes]) -> None:
+        purpose = self.purpose
+        if self.limits.subscript < 255 and max(map(len, subscripts)) > self.limits.subscript:
             raise OMIError(ErrorType.REFERENCE_TOO_LONG)
         if purpose is Purpose.NEXT and subscripts[-1] == b"-1":
             subscripts[-1] = b""
-        walks = purpose in (Purpose.WALK, Purpose.NEXT)
+        walks = purpose is Purpose.WALK or purpose is Purpose.NEXT
         if b"" in (subscripts[:-1] if walks else subscripts):
             raise OMIError(ErrorType.REFERENCE_CONTENT, "a subscript may not be empty")
 
@@ -104,6 +139,7 @@ class Keys:
     """All that is remembered.
 
     :param environments: those that may be named; empty for any.
+    :param remembered: bytes that may be spent.
     """
 
     def __init__(self, globals_: IGlobals, environments: frozenset[bytes], remembered: int = REMEMBERED) -> None:
@@ -112,7 +148,7 @@ class Keys:
         self._remembered = remembered
         # Each lives as long as a session that uses it.
         self._caches: WeakValueDictionary[tuple[Agent, Limits, Purpose], KeyCache] = WeakValueDictionary()
-        self._count = 0
+        self._bytes = 0
 
     def cache(self, agent: Agent, limits: Limits, purpose: Purpose) -> KeyCache:
         """The cache for a session, shared with others that are alike."""
@@ -125,10 +161,11 @@ class Keys:
         """Whether there is, or may be, an environment of that name."""
         return not self._environments or environment in self._environments
 
-    def make_room(self) -> None:
+    def make_room(self, size: int) -> None:
         """Count one more; beyond the limit all are forgotten, which costs less than to know which were used."""
-        self._count += 1
-        if self._count > self._remembered:
-            self._count = 0
+        self._bytes += size + _COST
+        if self._bytes > self._remembered:
+            self._bytes = 0
             for cache in list(self._caches.values()):
                 cache.known.clear()
+                cache.names.clear()

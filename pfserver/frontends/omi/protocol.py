@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -39,15 +39,14 @@ from pfserver.wire.omi import (
 if TYPE_CHECKING:
     from pfserver.frontends.omi.plugin import OMIFactory
 
-#: How a request of class 1 with a short header begins, and how long that header is with its length.
-_PREFIX = b"\x0b\x01\x00"
+#: The shortest request: a short header with its length.
 _HEADER = 12
 
 #: Replies of so many bytes are written before more requests are carried out: the transport says if it is too much.
 _ENOUGH = 65_536
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IPullProducer)
 class OMIProtocol(Protocol):
     """Serves one session after another's bytes have made a message; replies in the order of the messages."""
 
@@ -61,6 +60,7 @@ class OMIProtocol(Protocol):
         self._working = False
         self._busy = False
         self._paused = False
+        self._send_now: Callable[[bytes], int | Exception] | None = None
         self._reading = True
         self._closing = False
         self._lost = False
@@ -79,7 +79,11 @@ class OMIProtocol(Protocol):
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
-        transport.registerProducer(self, True)
+        # A reply goes to the socket at once: the reactor would only send it in its next turn, after four more system
+        # calls, which is as long as the rest of a get takes. What the socket does not take, the transport keeps, and as
+        # a pull producer we hear when it is gone. TLS has no such way; there we are told to pause.
+        self._send_now = getattr(transport, "writeSomeData", None)
+        transport.registerProducer(self, self._send_now is None)
         self._since = self.factory.clock.seconds()
         self.factory.opened(self)
 
@@ -112,7 +116,7 @@ class OMIProtocol(Protocol):
         if not isinstance(reason.value, ConnectionDone):
             self.log.debug("circuit.lost", peer=self.peer, reason=reason.getErrorMessage())
 
-    # -- IPushProducer: the transport says when the agent does not read --------
+    # -- IPushProducer, IPullProducer: the transport says when the agent does not read, and when it has --------
 
     def pauseProducing(self) -> None:
         """The agent does not keep up: its next messages wait, in its own buffers where they can."""
@@ -209,9 +213,21 @@ class OMIProtocol(Protocol):
         if self._ready and not self._lost and self.transport is not None:
             data = b"".join(self._ready)
             self._ready.clear()
-            self.transport.write(data)
+            self._write(data)
         if self._closing and not self._busy:
             self.close()
+
+    def _write(self, data: bytes) -> None:
+        transport: Any = self.transport
+        if self._send_now is None or self._paused:
+            transport.write(data)
+            return
+        sent = self._send_now(data)
+        # An exception comes back where the circuit is lost: the transport will find that too.
+        rest = data[sent:] if isinstance(sent, int) else data
+        if rest:
+            self._paused = True
+            transport.write(rest)
 
     def _pace(self) -> None:
         """Read no more than can be answered."""
@@ -234,10 +250,9 @@ class OMIProtocol(Protocol):
             parts = split_bunch(content) if self._is_bunched else [content]
         except FormatError as error:
             return self._refuse([b""], error)
-        for part in parts:
-            if part[:3] != _PREFIX or len(part) < _HEADER:
-                return self._answer_unusual(session, parts)
-        answered = session.answer(parts)
+        answered = session.answer(parts) if min(map(len, parts), default=_HEADER) >= _HEADER else None
+        if answered is None:
+            return self._answer_unusual(session, parts)
         if isinstance(answered, Deferred):
             return answered.addCallback(self._reply)
         return self._reply(answered)
@@ -254,6 +269,7 @@ class OMIProtocol(Protocol):
         longs = [header.long for header, _ in headers]
         shorts = [shortened(part) for part in parts]
         answered = session.answer(shorts)
+        assert answered is not None
         if not isinstance(answered, Deferred):
             return self._reply(lengthened(answered, longs))
         return answered.addCallback(lambda answers: self._reply(lengthened(answers, longs)))

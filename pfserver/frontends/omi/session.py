@@ -78,11 +78,11 @@ class Session:
         """The session is over: its locks are free."""
         self._rooms.locks.release(self.number)
 
-    def answer(self, parts: Sequence[bytes]) -> Sequence[bytes] | Deferred[Sequence[bytes]]:
-        """The responses to the requests of one message, in order.
+    def answer(self, parts: Sequence[bytes]) -> Sequence[bytes] | Deferred[Sequence[bytes]] | None:
+        """The responses to the requests of one message, in order; None where one has no short header of class 1.
 
-        Every part has a short header of class 1. What is on globals alone, nearly all there is, is answered at once or
-        after one commit; the rest takes the longer way.
+        Every part has 12 bytes at least. What is on globals alone, nearly all there is, is answered at once or after
+        one commit; the rest takes the longer way.
         """
         steps: list[Step] = []
         add = steps.append
@@ -92,19 +92,24 @@ class Session:
             if decode is None:
                 decode = self._updates.get(part[:4])
                 if decode is None:
-                    return Deferred.fromCoroutine(_Mixed(self, self._rooms, parts).answer())
+                    return self._answer_mixed(parts)
                 updates = True
             try:
                 add(decode(part))
             except OMIError as error:
                 add((fail, error))
             except LiveReference:
-                return Deferred.fromCoroutine(_Mixed(self, self._rooms, parts).answer())
+                return self._answer_mixed(parts)
         run = partial(run_steps, parts, steps)
         if not updates:
             answered: list[bytes] = self._rooms.globals.read(run)
             return answered
         return self._rooms.globals.write(run).addErrback(self.refuse, parts)
+
+    def _answer_mixed(self, parts: Sequence[bytes]) -> Deferred[Sequence[bytes]] | None:
+        if any(part[:3] != _PREFIX for part in parts):
+            return None
+        return Deferred.fromCoroutine(_Mixed(self, self._rooms, parts).answer())
 
     def decode(self, part: bytes) -> tuple[Step, bool] | None:
         """The step of a request on globals and whether it updates; None for any other request."""

@@ -26,10 +26,13 @@ KEY_BYTES = 8_192
 
 def key_of(environment: bytes, name: bytes, subscripts: Sequence[bytes]) -> bytes:
     """The key of a node, or of a place where the last subscript is empty. Raises ``ReferenceTooLong``."""
-    parts = [prefix_of(environment), _NAME, name, END]
+    return key_below(b"".join([prefix_of(environment), _NAME, name, END]), subscripts)
+
+
+def key_below(key: bytes, subscripts: Sequence[bytes]) -> bytes:
+    """The key of a node below another one. Raises ``ReferenceTooLong``."""
     for subscript in subscripts:
-        parts.append(encode(subscript) if subscript else START)
-    key = b"".join(parts)
+        key += encode(subscript) if subscript else START
     if len(key) > KEY_BYTES:
         raise ReferenceTooLong(f"a reference that needs {len(key)} bytes; at most {KEY_BYTES} can be kept")
     return key

@@ -29,7 +29,7 @@ from pfserver.errors import ConfigurationError, StoreUnavailable
 from pfserver.interfaces import IGlobals, IGlobalsUpdate, IGlobalsView
 from pfserver.store.globals.batch import Batch
 from pfserver.store.globals.file import MAP_SIZE, GlobalsFile, unavailable
-from pfserver.store.globals.keys import key_of
+from pfserver.store.globals.keys import key_below, key_of
 from pfserver.store.globals.view import TooMuch, View
 
 #: So many messages go into one commit at most: a bound on how long the first of them waits.
@@ -38,6 +38,9 @@ GROUP_LIMIT = 1_000
 OPEN_LIMIT = 50_000
 #: So many nodes may a message remove while the reactor waits: some milliseconds.
 REMOVALS = 5_000
+
+#: How long a commit waits for those who were told last: this part of what the last one took, so many seconds at most.
+PATIENCE, PATIENCE_LIMIT = 0.5, 0.005
 
 Function = Callable[[IGlobalsUpdate], Any]
 
@@ -54,6 +57,7 @@ class Globals:
 
     log = Logger()
     key = staticmethod(key_of)
+    below = staticmethod(key_below)
 
     def __init__(
         self,
@@ -68,7 +72,8 @@ class Globals:
             raise ConfigurationError(f"the durability of globals is {durability!r}, not message or interval")
         self._reactor = reactor
         self._is_lazy = durability == "interval"
-        self._interval = interval if self._is_lazy else 0.0
+        # How long a batch stays open; see _committed for what it is where messages are answered when they are on disk.
+        self._delay = interval if self._is_lazy else 0.0
         self._file = GlobalsFile(folder, map_size)
         self._pool = ThreadPool(0, 1, name="pfserver-globals")
         self._queue: deque[tuple[Function, Deferred[Any]]] = deque()
@@ -78,6 +83,8 @@ class Globals:
         self._waiting: list[tuple[Deferred[Any], Any]] = []
         self._is_away = False
         self._is_failing = False
+        self._given_at = 0.0
+        self._expected = 0
         self._commit_call: IDelayedCall | None = None
         self._reading: Any = None
         self._view: View | None = None
@@ -185,10 +192,14 @@ class Globals:
 
     def _see_to_commit(self) -> None:
         assert self._batch is not None
-        if len(self._waiting) >= GROUP_LIMIT or (self._is_lazy and self._batch.size >= OPEN_LIMIT):
+        group = len(self._waiting)
+        if group >= GROUP_LIMIT or self._batch.size >= OPEN_LIMIT:
             self._commit()
         elif self._commit_call is None:
-            self._commit_call = self._reactor.callLater(self._interval, self._commit)
+            is_complete = not self._is_lazy and group >= self._expected
+            self._commit_call = self._reactor.callLater(0 if is_complete else self._delay, self._commit)
+        elif group == self._expected and not self._is_lazy:
+            self._commit_call.reset(0)
 
     def _commit(self) -> None:
         if self._commit_call is not None and self._commit_call.active():
@@ -219,7 +230,7 @@ class Globals:
                 self._is_failing = True
                 self._recover(error)
                 if self._commit_call is None:
-                    self._commit_call = self._reactor.callLater(self._interval, self._commit)
+                    self._commit_call = self._reactor.callLater(self._delay, self._commit)
             break
         self._drop_view()
 
@@ -243,6 +254,7 @@ class Globals:
             # What it holds has been answered: reads must not miss it while the thread has the batch.
             self._commit_here()
         self._is_away = True
+        self._given_at = self._reactor.seconds()
         outcome = maybeDeferred(self._give, function)
         outcome.addCallbacks(self._committed, self._not_committed, callbackArgs=(waiting,), errbackArgs=(waiting,))
         outcome.addErrback(lambda failure: self.log.failure("globals.fault", failure))
@@ -265,6 +277,11 @@ class Globals:
 
     def _committed(self, result: Any, waiting: Deferred[Any] | None) -> None:
         self._is_away = False
+        if not self._is_lazy:
+            # Whoever is told now is likely to ask for more at once. The next commit waits for them a little, since one
+            # for all serves everybody better than two for halves; a session that is alone never waits.
+            self._expected = len(self._waiting) + len(self._queue)
+            self._delay = min((self._reactor.seconds() - self._given_at) * PATIENCE, PATIENCE_LIMIT)
         self._drop_view()
         told, self._waiting = self._waiting, []
         if waiting is not None:

@@ -1,4 +1,4 @@
-"""Encrypts a document with LibreOffice: source, target, profile folder. For the Python that has the uno module."""
+"""Encrypts a document with LibreOffice, to each target: source, profile folder, targets. For a Python with uno."""
 
 import os
 import signal
@@ -8,7 +8,8 @@ import time
 
 import uno
 
-source, target, profile = sys.argv[1:]
+source, profile, *targets = sys.argv[1:]
+FILTERS = {"odt": "writer8", "docx": "MS Word 2007 XML", "doc": "MS Word 97"}
 pipe = "pfserver-test-" + str(os.getpid())
 address = "pipe,name=" + pipe + ";urp;StarOffice.ComponentContext"
 office = subprocess.Popen(
@@ -17,6 +18,12 @@ office = subprocess.Popen(
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
 )
+
+
+def named(name, content):
+    item = uno.createUnoStruct("com.sun.star.beans.NamedValue")
+    item.Name, item.Value = name, content
+    return item
 
 
 def value(name, content):
@@ -36,9 +43,15 @@ try:
             time.sleep(0.05)
     desktop = context.ServiceManager.createInstanceWithContext("com.sun.star.frame.Desktop", context)
     document = desktop.loadComponentFromURL(uno.systemPathToFileUrl(source), "_blank", 0, (value("Hidden", True),))
-    document.storeToURL(
-        uno.systemPathToFileUrl(target), (value("FilterName", "writer8"), value("Password", "open sesame"))
-    )
+    for target in targets:
+        name = FILTERS[target.rpartition(".")[2]]
+        properties = (value("FilterName", name), value("Password", "open sesame"))
+        if target.endswith(".docx"):
+            # This filter does not look at the property of that name.
+            keys = (named("CryptoType", "Standard"), named("OOXPassword", "open sesame"))
+            encryption = uno.Any("[]com.sun.star.beans.NamedValue", keys)
+            properties = (value("FilterName", name), value("EncryptionData", encryption))
+        document.storeToURL(uno.systemPathToFileUrl(target), properties)
     document.close(True)
     desktop.terminate()
     office.wait(10)

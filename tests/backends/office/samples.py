@@ -10,7 +10,7 @@ import docx
 import openpyxl
 import pptx
 from odf import opendocument, style, table, text
-from odf.draw import Frame, Page, TextBox
+from odf.draw import Frame, Image, Page, TextBox
 
 
 def odt(path: Path, pages: int = 1, body: str = "Hello from page") -> Path:
@@ -139,6 +139,57 @@ def bomb(path: Path, size: int) -> Path:
     return path
 
 
+def linking(folder: Path, url: str, secret: Path) -> None:
+    """``links.*``: documents that want something of a server, the text of another file, and the picture beside it."""
+    picture = secret.with_suffix(".png")
+    (folder / "links.html").write_text(
+        f'<html><head><link rel="stylesheet" href="{url}/style.css"></head><body><p>Before</p><img src="{url}/a.png">'
+        f'<img src="{secret.as_uri()}"><img src="{picture.as_uri()}"><iframe src="{secret.as_uri()}"></iframe>'
+        f'<object data="{url}/o"></object><sdfield type=file src="{secret.as_uri()}"></body></html>'
+    )
+    (folder / "links.csv").write_text(f'Before\n"=WEBSERVICE(""{url}/w"")"\n"=\'{secret.as_uri()}\'#$Sheet1.A1"\n')
+    (folder / "links.rtf").write_text(
+        rf'{{\rtf1 Before {{\field{{\*\fldinst INCLUDEPICTURE "{url}/p.png" \\d}}}}'
+        rf'{{\field{{\*\fldinst INCLUDEPICTURE "{picture}" \\d}}}}{{\field{{\*\fldinst INCLUDETEXT "{secret}"}}}}}}'
+    )
+    document = opendocument.OpenDocumentText()
+    document.text.addElement(text.P(text="Before"))
+    holder = text.P()
+    for address in (f"{url}/i.png", picture.as_uri()):
+        frame = Frame(width="2cm", height="2cm", anchortype="as-char")
+        frame.addElement(Image(href=address, type="simple", show="embed", actuate="onLoad"))
+        holder.addElement(frame)
+    document.text.addElement(holder)
+    section = text.Section(name="linked")
+    section.addElement(text.SectionSource(href=secret.as_uri(), type="simple"))
+    section.addElement(text.P(text="Inside"))
+    document.text.addElement(section)
+    document.save(str(folder / "links.odt"))
+    document = opendocument.OpenDocumentSpreadsheet()
+    sheet = table.Table(name="Sheet")
+    formulas = (
+        f'of:=WEBSERVICE("{url}/w")',
+        f"of:=['{secret.as_uri()}'#$Sheet1.A1]",
+        f'of:=DDE("soffice";"{secret}";"1")',
+    )
+    for formula in ("", *formulas):
+        row = table.TableRow()
+        cell = table.TableCell(formula=formula) if formula else table.TableCell(valuetype="string")
+        if not formula:
+            cell.addElement(text.P(text="Before"))
+        row.addElement(cell)
+        sheet.addElement(row)
+    document.spreadsheet.addElement(sheet)
+    document.save(str(folder / "links.ods"))
+
+
 def pdf_text(path: Path) -> str:
     """What pdftotext reads."""
     return subprocess.run(["pdftotext", str(path), "-"], check=True, capture_output=True, text=True).stdout
+
+
+def encrypt(source: Path, profile: Path, *targets: Path) -> None:
+    """Encrypt a document with LibreOffice; the password is ``open sesame``."""
+    script = Path(__file__).with_name("encrypt.py")
+    command = ["/usr/bin/python3", str(script), str(source), str(profile), *map(str, targets)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)

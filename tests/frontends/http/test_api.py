@@ -19,7 +19,7 @@ from pfserver.frontends.http import HttpFrontEndPlugin
 from pfserver.frontends.http.site import Channel
 from pfserver.model import State, job_id_of
 from pfserver.remote import Account
-from pfserver.wire.xmlrpc import Fault, Reader, Response
+from pfserver.wire.xmlrpc import Fault, Reader, Response, encode_call
 from tests.backends.office import samples
 from tests.frontends.http.support import PDF, HttpCase, encoded
 
@@ -230,6 +230,31 @@ class RequestTests(ChannelCase):
         while (await self.engine.job(job_id_of(name))).state is not State.QUEUED:
             await deferLater(reactor, 0.001)
 
+    async def test_an_answer_that_nobody_reads(self) -> None:
+        (self.projects / "large.txt").write_bytes(b"text\n" * 400_000)
+        (name,) = await self.submit(filename="large.txt")
+        transport, channel = self.connect()
+        transport.appetite = 100_000
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(POLL), POLL))
+
+        async def more(size: int) -> int:
+            while len(transport.value()) <= size:
+                await deferLater(reactor, 0.001)
+            return len(transport.value())
+
+        size = await more(transport.appetite)
+        for _ in range(2):
+            # It takes some, late but not too late.
+            self.clock.advance(100)
+            self.assertFalse(transport.aborted)
+            channel.resumeProducing()
+            size = await more(size)
+        self.clock.advance(121)
+        self.assertTrue(transport.aborted)
+        self.disconnect(channel)
+        while (await self.engine.job(job_id_of(name))).state is not State.QUEUED:
+            await deferLater(reactor, 0.001)
+
     async def test_gone_before_the_answer(self) -> None:
         (name,) = await self.submit()
         _, channel = self.connect()
@@ -239,6 +264,19 @@ class RequestTests(ChannelCase):
         while not ((job := await self.engine.job(job_id)).attempts and job.state is State.QUEUED):
             await deferLater(reactor, 0.001)
         self.assertEqual((await self.call("jobs.poll", "My factory"))["filename"], "letter.odt")
+
+    async def test_gone_while_a_submission_is_stored(self) -> None:
+        document = (self.projects / "letter.odt").read_bytes()
+        request = {"filename": "mine.odt", "document": encoded(document), "remote": True}
+        call = bytes(encode_call("pfserver.submit", request))
+        _, channel = self.connect()
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(call), call))
+        self.disconnect(channel)
+        while not await self.engine.jobs():
+            await deferLater(reactor, 0.001)
+        # What is stored can be done, though nobody was told that it is.
+        job = await self.call("jobs.poll", "My factory")
+        self.assertEqual(base64.b64decode(job["document"]), document)
 
 
 class ManyTests(ChannelCase):
@@ -460,6 +498,15 @@ class ElsewhereTests(ChannelCase):
             assert isinstance(fault, Fault), fault
             self.assertEqual(fault.code, 2)
             self.assertNotIn("a@example.org", fault.text)
+
+    async def test_strangers_see_health_and_documentation_only(self) -> None:
+        await self.add_factory("Ann's secret machine")
+        for path, status in ((b"/healthz", b"200"), (b"/xmlrpc", b"200"), (b"/metrics", b"403")):
+            transport, channel = self.connect("192.0.2.7")
+            channel.dataReceived(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            data = await self.received(transport)
+            self.assertEqual(data.split()[1], status, path)
+            self.assertNotIn(b"Ann", data)
 
 
 class ClosedTests(ChannelCase):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import socket
+import struct
 import uuid
 import xmlrpc.client
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from pfserver.frontends.http.jobs import FairChoice, can_do
 from pfserver.model import Job, JobRequest, Outcome, State, job_id_of
@@ -86,6 +89,17 @@ class PollTests(HttpCase):
         self.assertEqual((await self.engine.job(job_id_of(good))).outcome, Outcome.FAILED)
         (self.projects / "letter.odt").write_bytes(document)
 
+    async def test_many_jobs_of_one_account_do_not_hide_those_of_another(self) -> None:
+        await self.add_factory()
+        (self.projects / "note.txt").write_text("A note\n")
+        variables = {"_sys_Application": "LibreOffice Writer"}
+        busy = JobRequest(project="note.txt", variables=variables, account="busy@example.org")
+        await self.engine.submit_group([busy] * 300)
+        small = JobRequest(project="letter.odt", variables=variables, account="small@example.org")
+        await self.engine.submit_group([small] * 2)
+        polled = [(await self.call("jobs.poll", "My factory"))["filename"] for _ in range(5)]
+        self.assertEqual(polled, ["note.txt", "letter.odt", "note.txt", "letter.odt", "note.txt"])
+
     async def test_two_factories_two_hundred_jobs(self) -> None:
         await self.add_factory("one")
         await self.add_factory("two")
@@ -146,6 +160,44 @@ class FinishTests(HttpCase):
         await self.fault(4, "jobs.finish", "My factory", job, "pdf", encoded(PDF + b"other"))
         await self.fault(4, "jobs.finish", "other", job, "pdf", encoded(PDF))
         self.assertEqual(self.uploads(), [])
+
+    async def test_lost_reply(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+        body = "<methodCall><methodName>jobs.finish</methodName><params><param><value>My factory</value></param>"
+        body += f"<param><value>{job}</value></param><param><value>pdf</value></param>"
+        body += f"<param><value>{encoded(PDF)}</value></param></params></methodCall>"
+        head = f"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+
+        def send_and_vanish() -> None:
+            with socket.create_connection(("127.0.0.1", self.number), timeout=30) as connection:
+                # Closed by a reset, as when a machine loses its network.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall((head + body).encode())
+
+        await deferToThread(send_and_vanish)
+        # Whether the first call was still taken or not: the second one does what is left to do.
+        call = ("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        self.assertEqual(await self.call(*call), await self.call(*call))
+        stored = await self.engine.job(job_id_of(name))
+        self.assertEqual((stored.outcome, stored.attempts), (Outcome.COMPLETED, 1))
+        self.assertEqual(len(await self.engine.artifacts(stored.id)), 1)
+        self.assertEqual((await self.factories.factory("My factory")).finished, 1)
+
+    async def test_the_last_lease_ran_out(self) -> None:
+        (name,) = await self.submit()
+        for attempt in range(1, 4):
+            job = await self.poll()
+            if attempt < 3:
+                await self.run_out()
+        self.clock.advance(301)
+        while (await self.engine.job(job_id_of(name))).state is not State.DONE:
+            self.clock.advance(5)
+            await deferLater(reactor, 0.001)
+        self.assertEqual((await self.engine.job(job_id_of(name))).outcome, Outcome.FAILED)
+        await self.fault(4, "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        status = await self.call("pfserver.status", name, 0)
+        self.assertTrue(any("3 attempts" in message["text"] for message in status["messages"]))
 
     async def test_base64_with_white_space(self) -> None:
         (name,) = await self.submit()
@@ -277,3 +329,6 @@ class ChoiceTests(HttpCase):
     async def test_odd_jobs(self) -> None:
         self.assertFalse(can_do(self.factory, Job(id=1, request=JobRequest(project="a.pf"))))
         self.assertFalse(can_do(self.factory, self.job(1, "a", Pages="x")))
+        # What a factory cannot be told.
+        self.assertFalse(can_do(self.factory, self.job(1, "a", PdfStandard="a-2b")))
+        self.assertFalse(can_do(self.factory, self.job(1, "a", Secret="0" * 32)))

@@ -1,7 +1,7 @@
 """A backend for tests and benchmarks: takes projects named ``noop…`` and does what their name says.
 
 ``noop`` does nothing; ``noop-output`` writes one small file; ``noop-slow`` waits until it is cancelled or stopped, at
-most two seconds; ``noop-chatty`` tells as many notes as the variable ``Notes`` says.
+most two seconds, and ``noop-stuck`` without end; ``noop-chatty`` tells as many notes as the variable ``Notes`` says.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class NoopBackend:
             timer = self._clock.callLater(2, lambda: pause.called or pause.callback(None))
             reporter.when_cancelled().addCallback(lambda _: timer.active() and timer.reset(0))
             await pause
+        elif kind == "noop-stuck":
+            await reporter.when_cancelled()
         elif kind == "noop-chatty":
             for n in range(int(reporter.job.request.variables["Notes"])):
                 reporter.message(114, f"note {n}")

@@ -1,0 +1,245 @@
+"""The OMI clients and ``pfserver globals`` against real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
+
+from pfserver.client.errors import NoServer, ServerRefused
+from pfserver.client.omi import OMIClient
+from pfserver.client.omi_blocking import BlockingOMIClient
+from pfserver.client.omi_calls import JobState, Login
+from pfserver.wire.omi import FormatError, Get, GetReply, Reference, Set, Status
+from tests.frontends.omi.support import OMICase
+from tests.support.process import BIN, PATIENCE, ROOT, ServerProcess
+
+TABLE = {"SAMPLE": {"project": "scripted.pf", "variables": ["Name"]}}
+
+
+class TwistedClientTests(OMICase):
+    frontend_options: Any = {"routines": TABLE}
+
+    async def client(self, **login: Any) -> OMIClient:
+        client = await OMIClient.at("127.0.0.1", self.port.getHost().port, Login(**login))
+        self.addCleanup(client.disconnect)
+        return client
+
+    async def test_all_calls(self) -> None:
+        client = await self.client(environment="e", client=4711)
+        self.assertEqual(client.version, 2)
+        await client.set("v", "X", 1, "a")
+        self.assertEqual(await client.get("^X", 1, "a"), b"v")
+        self.assertIsNone(await client.get("X", 2))
+        self.assertEqual(await client.define("X", 1), 10)
+        self.assertEqual(await client.increment("2.5", "X", "i"), b"2.5")
+        self.assertEqual([await client.order("X", ""), await client.reverse_order("X", "")], [b"1", b"i"])
+        self.assertEqual(await client.order("X"), b"")
+        self.assertEqual(await client.query("X"), Reference(b"e", b"X", (b"1", b"a")))
+        self.assertEqual(await client.reverse_query("X", ""), Reference(b"e", b"X", (b"i",)))
+        self.assertIs(await client.lock("X", 1), True)
+        self.assertEqual([(lock.client, lock.environment) for lock in self.locks.held()], [(b"4711", b"e")])
+        other = await self.client(environment="e")
+        self.assertIs(await other.lock("X"), False)
+        await client.unlock("X", 1)
+        self.assertIs(await other.lock("X"), True)
+        await other.unlock_client()
+        self.assertEqual(self.locks.held(), [])
+        await client.kill("X")
+        self.assertEqual(await client.define("X"), 0)
+
+    async def test_jobs(self) -> None:
+        client = await self.client()
+        started = await client.start_job("SAMPLE", ["Zoe"], timeout=10)
+        self.assertEqual((started.number, started.process), (1, b"1"))
+        await self.ended(await self.engine.job(1))
+        self.assertEqual(await client.job_status(1), JobState(1, b"1", False))
+        with self.assertRaises(ServerRefused) as caught:
+            await client.job_status(1)
+        self.assertEqual((caught.exception.number, caught.exception.text), (31, "unknown job request"))
+        started = await client.start_job("SAMPLE")
+        await client.cancel_job(started.number)
+
+    async def test_concurrent_calls_travel_together_and_keep_their_order(self) -> None:
+        client = await self.client()
+        calls: list[Deferred[Any]] = []
+        for n in range(1_000):
+            calls += [client.set(n, "X", n), client.get("X", n)]
+        answers = await gatherResults(calls)
+        self.assertEqual(answers, [one for n in range(1_000) for one in (None, b"%d" % n)])
+        # A few messages, not two thousand.
+        [session] = [one._session for one in self.frontend.factory._open]
+        self.assertIsNotNone(session)
+        self.assertLess(client._protocol.messages, 10)
+
+    async def test_values_too_long_together_come_alone(self) -> None:
+        client = await self.client()
+        value = os.urandom(32_000)
+        await gatherResults([client.set(value, "X", n) for n in range(5)])
+        self.assertEqual(await gatherResults([client.get("X", n) for n in range(5)]), [value] * 5)
+
+    async def test_errors_are_those_of_one_call(self) -> None:
+        client = await self.client()
+        good, bad, wrong = client.set(1, "X", 1), client.set(1, "X", ""), client.get("1X")
+        await good
+        for refused, number in ((bad, 3), (wrong, 3)):
+            with self.assertRaises(ServerRefused) as caught:
+                await refused
+            self.assertEqual(caught.exception.number, number)
+        with self.assertRaises(FormatError):
+            await client.get("X", "a" * 256)
+        self.assertIsNone(await client.get("X", 2))
+
+    async def test_version_1(self) -> None:
+        client = await self.client(versions=(1,))
+        self.assertEqual(client.version, 1)
+        await gatherResults([client.set(n, "X", n) for n in range(100)])
+        self.assertEqual(await client.get("X", 99), b"99")
+
+    async def test_a_lost_circuit(self) -> None:
+        client = await self.client()
+        pending = client.get("X")
+        for protocol in list(self.frontend.factory._open):
+            protocol.abort()
+        for call in (pending, client.get("X")):
+            with self.assertRaises(NoServer):
+                await call
+
+    async def test_nobody_there(self) -> None:
+        with self.assertRaises(NoServer):
+            await OMIClient.at("127.0.0.1", 1)
+
+    async def test_a_server_of_another_protocol(self) -> None:
+        class Other(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                assert self.transport is not None
+                self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        port = reactor.listenTCP(0, Factory.forProtocol(Other), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        with self.assertRaises(NoServer):
+            await OMIClient.at("127.0.0.1", port.getHost().port)
+
+
+class LoginTests(OMICase):
+    frontend_options: Any = {"agents": {"mis": {"password": "secret"}}}
+
+    async def test_passwords(self) -> None:
+        port = self.port.getHost().port
+        with self.assertRaises(ServerRefused) as caught:
+            await OMIClient.at("127.0.0.1", port, Login(agent="mis", password="guess"))
+        self.assertEqual(caught.exception.number, 1)
+        client = await OMIClient.at("127.0.0.1", port, Login(agent="mis", password="secret"))
+        await client.disconnect()
+        self.assertNotIn("secret", repr(Login(password="secret")))
+
+
+class BlockingClientTests(OMICase):
+    frontend_options: Any = {"routines": TABLE}
+
+    async def in_thread(self, work: Any) -> Any:
+        def call() -> Any:
+            with BlockingOMIClient("127.0.0.1", self.port.getHost().port) as client:
+                return work(client)
+
+        return await deferToThread(call)
+
+    async def test_all_calls(self) -> None:
+        def work(client: BlockingOMIClient) -> list[Any]:
+            client.set("v", "X", 1)
+            found: list[Any] = [client.version, client.get("X", 1), client.get("X", 2), client.define("X")]
+            found += [client.increment(2, "X", "i"), client.order("X", ""), client.reverse_order("X", "")]
+            found += [client.query("X"), client.reverse_query("X", ""), client.lock("X"), len(self.locks.held())]
+            client.unlock("X")
+            client.unlock_client()
+            client.kill("X")
+            started = client.start_job("SAMPLE", ["Zoe"])
+            client.cancel_job(started.number)
+            return [*found, client.define("X"), started.number, len(self.locks.held())]
+
+        first, last = Reference(b"", b"X", (b"1",)), Reference(b"", b"X", (b"i",))
+        expected = [2, b"v", None, 10, b"2", b"1", b"i", first, last, True, 1, 0, 1, 0]
+        self.assertEqual(await self.in_thread(work), expected)
+
+    async def test_many_at_once(self) -> None:
+        def work(client: BlockingOMIClient) -> list[Any]:
+            nodes = [Reference(b"", b"X", (b"%d" % n,)) for n in range(2_000)]
+            client.ask_all([Set(node, b"v" * 100) for node in nodes])
+            return client.ask_all([Get(node) for node in nodes])
+
+        answers = await self.in_thread(work)
+        self.assertEqual([answer.reply for answer in answers], [GetReply(1, b"v" * 100)] * 2_000)
+
+    async def test_errors(self) -> None:
+        def work(client: BlockingOMIClient) -> int:
+            with self.assertRaises(ServerRefused) as caught:
+                client.get("X", "")
+            client.ask(Status())
+            return caught.exception.number
+
+        self.assertEqual(await self.in_thread(work), 3)
+
+    def test_nobody_there(self) -> None:
+        with self.assertRaises(NoServer):
+            BlockingOMIClient("127.0.0.1", 1)
+
+
+class CommandTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = Path(self.mktemp())
+        self.server = ServerProcess(folder, frontends=("omi",))
+        self.addCleanup(self.server.close)
+        self.server.wait()
+
+    def run_(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        address = "{}:{}".format(*self.server.addresses["omi"])
+        environment = {**os.environ, "PFSERVER_OMI": address, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+        command = [str(BIN / "pfserver"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+
+    def assert_prints(self, output: str, *arguments: str, code: int = 0) -> None:
+        done = self.run_(*arguments)
+        self.assertEqual((done.stdout, done.returncode), (output, code), done.stderr)
+
+    def test_globals(self) -> None:
+        self.assert_prints("", "globals", "set", '^X(1,"a")', "häl lo")
+        self.assert_prints("", "globals", "set", "^X(2)", "two\tparts")
+        self.assert_prints("häl lo\n", "globals", "get", '^X(1,"a")')
+        self.assert_prints("", "globals", "get", "^X(1)", code=1)
+        self.assert_prints("", "globals", "get", "-e", "other", "^X(2)", code=1)
+        self.assert_prints("1\n2\n", "globals", "order", '^X("")', "-n", "9")
+        self.assert_prints("1\n", "globals", "order", "-r", "^X(2)")
+        self.assert_prints("^X\n", "globals", "order", "^%", "-n", "9")
+        self.assert_prints('^X(1,"a")=häl lo\n^X(2)=two\ufffdparts\n', "globals", "query", "^X", "-n", "9")
+        self.assert_prints('^X(1,"a")=häl lo\n', "globals", "query", "-r", "^X(2)")
+        self.assert_prints("", "globals", "kill", "^X(1)")
+        self.assert_prints("^X(2)=two\ufffdparts\n", "globals", "query", "^X", "-n", "9")
+
+    def test_locks(self) -> None:
+        self.assert_prints("", "locks")
+        host, port = self.server.addresses["omi"]
+        with BlockingOMIClient(host, port, Login(client=4711, environment="e")) as client:
+            client.lock("X", 1, "a")
+            client.lock("X", 1, "a")
+            self.assert_prints('^X(1,"a") in e by $Job 4711 of session 2, 2 times\n', "locks")
+            listed = json.loads(self.run_("locks", "--json").stdout)
+        self.assertEqual((listed["reference"], listed["client"], listed["count"]), ('^X(1,"a")', "4711", "2"))
+        self.assert_prints("", "locks")
+
+    def test_errors(self) -> None:
+        done = self.run_("globals", "get", "^X(1")
+        self.assertEqual(done.returncode, 64)
+        self.assertIn("is no reference", done.stderr)
+        done = self.run_("globals", "set", '^X("")', "v")
+        self.assertEqual((done.returncode, done.stdout), (65, ""))
+        self.assertIn("(3)", done.stderr)
+        done = self.run_("--omi", "127.0.0.1:1", "globals", "get", "^X")
+        self.assertEqual(done.returncode, 69)

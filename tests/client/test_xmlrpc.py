@@ -1,0 +1,117 @@
+"""The blocking XML-RPC client against servers that close, lie, or are something else."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pfserver.client.errors import NoServer, ServerRefused
+from pfserver.client.xmlrpc import FileSource, XMLRPCClient
+from pfserver.errors import BadVariable
+from pfserver.wire.xmlrpc import encode_fault, encode_response
+
+
+def http(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
+    """An answer."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode() + body
+
+
+class Script:
+    """Answers each connection's first requests with what is written down, then closes it."""
+
+    def __init__(self, *connections: list[bytes]) -> None:
+        self.requests: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections = connections
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _serve(self) -> None:
+        for answers in self._connections:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                for answer in answers:
+                    data = b""
+                    while b"</methodCall>" not in data and (more := connection.recv(65536)):
+                        data += more
+                    self.requests.append(data)
+                    connection.sendall(answer)
+
+    def close(self) -> None:
+        """End it."""
+        self._listener.close()
+        self._thread.join(10)
+
+
+class XMLRPCClientTests(SynchronousTestCase):
+    def call(self, *connections: list[bytes], times: int = 1, **options: Any) -> Any:
+        script = Script(*connections)
+        self.addCleanup(script.close)
+        with XMLRPCClient(script.url, seconds=5) as client:
+            for _ in range(times):
+                result = client.call("system.listMethods", **options)
+        return result
+
+    def problem(self, *connections: list[bytes], **options: Any) -> str:
+        return str(self.assertRaises(NoServer, self.call, *connections, **options))
+
+    def test_an_answer(self) -> None:
+        good = http(bytes(encode_response(["a", "b"])))
+        self.assertEqual(self.call([good]), ["a", "b"])
+        self.assertEqual(self.call([good, good], times=2), ["a", "b"])
+
+    def test_a_connection_that_was_closed_meanwhile(self) -> None:
+        good = http(bytes(encode_response(1)))
+        self.assertEqual(self.call([good], [good], times=2), 1)
+
+    def test_a_fault(self) -> None:
+        error = self.assertRaises(ServerRefused, self.call, [http(bytes(encode_fault(3, "no such job")))])
+        self.assertEqual((error.number, error.text), (3, "no such job"))
+
+    def test_what_is_no_answer(self) -> None:
+        self.assertIn("HTTP status 502", self.problem([http(b"", "502 Bad Gateway")]))
+        self.assertIn("no XML-RPC", self.problem([http(b"<html>")]))
+        self.assertIn("no XML-RPC", self.problem([http(b"")]))
+        self.assertIn("no XML-RPC", self.problem([b"R0000000: hello\r\n"]))
+        self.assertIn("no XML-RPC", self.problem([http(bytes(encode_response("x")))[:-9]]))
+        self.assertIn("no response", self.problem([http(b"<methodCall><methodName>x</methodName></methodCall>")]))
+        self.assertIn("no server answers", self.problem([]))
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.binary(max_size=200))
+    def test_any_bytes(self, data: bytes) -> None:
+        self.problem([data])
+
+    def test_a_document_goes_to_its_sink(self) -> None:
+        path = Path(self.mktemp())
+        path.write_bytes(b"document" * 20_000)
+        source = FileSource(path)
+        self.addCleanup(source.close)
+        answer = http(bytes(encode_response({"filename": "x", "document": source})))
+        got: list[bytes] = []
+
+        class Sink:
+            write: Callable[[bytes], None] = staticmethod(got.append)
+
+        self.call([answer], open_sink=Sink)
+        self.assertEqual(b"".join(got), path.read_bytes())
+
+    def test_addresses(self) -> None:
+        for url in ("ftp://x", "http://", "http://x:port", "http://x:99999999"):
+            self.assertRaises(BadVariable, XMLRPCClient, url)
+        self.assertEqual(XMLRPCClient("press.example.org:8010").host, "press.example.org")

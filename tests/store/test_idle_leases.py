@@ -1,0 +1,67 @@
+"""Leases where nothing waits are answered from memory, and never for longer than nothing waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import gatherResults
+
+from pfserver.model import Job, Outcome
+from tests.store.test_jobs import NODE, StoreCase, request
+
+
+def first(jobs: Sequence[Job]) -> Job | None:
+    return jobs[0]
+
+
+class IdleLeaseTests(StoreCase):
+    def lease(self, *backends: str, choose: Any = first) -> Any:
+        return self.store.lease("factory", choose, backends=backends or ("factory",), expires_at=2000.0)
+
+    async def idle(self) -> None:
+        """Nothing waits, and the store knows it."""
+        self.assertIsNone(await self.lease())
+        self.assertIsNone(self.successResultOf(self.lease()))
+
+    async def test_a_new_job_is_seen(self) -> None:
+        await self.idle()
+        (job,) = await self.store.add([request(backend="factory")])
+        self.assertEqual((await self.lease()).id, job.id)
+        await self.idle()
+
+    async def test_a_job_that_comes_back_is_seen(self) -> None:
+        (job,) = await self.store.add([request(backend="factory")])
+        await self.lease()
+        await self.idle()
+        await self.store.requeue(job.id, node="factory")
+        self.assertEqual((await self.lease()).id, job.id)
+
+    async def test_jobs_that_nobody_wants_are_shown_again(self) -> None:
+        await self.store.add([request(backend="factory")])
+        self.assertIsNone(await self.lease(choose=lambda jobs: None))
+        self.assertIsNotNone(await self.lease())
+
+    async def test_other_backends_are_another_question(self) -> None:
+        await self.idle()
+        (job,) = await self.store.add([request(backend="office")])
+        self.assertIsNone(await self.lease())
+        self.assertEqual((await self.lease("factory", "office")).id, job.id)
+
+    async def test_a_lease_that_runs_while_a_job_comes(self) -> None:
+        for _ in range(50):
+            adding = self.store.add([request(backend="factory")])
+            asked = [self.lease() for _ in range(3)]
+            await adding
+            found = [job for job in await gatherResults(asked) if job is not None]
+            if not found:
+                found = [await self.lease()]
+            self.assertEqual(len(found), 1)
+            await self.store.finish(found[0].id, Outcome.COMPLETED, node="factory")
+
+    async def test_running_jobs_that_go_back_are_seen(self) -> None:
+        (job,) = await self.store.add([request(backend="factory")])
+        await self.store.claim("default", ["factory"], 1, node=NODE)
+        await self.idle()
+        await self.store.requeue(job.id, node=NODE)
+        self.assertEqual((await self.lease()).id, job.id)

@@ -114,7 +114,8 @@ class ProcessWorkers:
         while self._idle:
             executor = self._idle.pop()
             try:
-                future = executor.submit(function, *arguments)
+                with _interrupts_held_back():
+                    future = executor.submit(function, *arguments)
             except RuntimeError:
                 # It died while it was idle. BrokenProcessPool is one, too.
                 executor.shutdown(wait=False)

@@ -259,7 +259,7 @@ class _Mixed:
             self._at_the_end.append(partial(locks.release, session.number))
         elif isinstance(request, Disconnect):
             session.closing = True
-            self._releases.append(session.end)
+            self._at_the_end.append(session.end)
         elif isinstance(request, StartJob | JobStatus | CancelJob):
             self._later.append((index, partial(session.job_request, request)))
             return

@@ -75,6 +75,8 @@ class _Splitter:
         self._stop = {0, pdf.pages_root, pdf.tree, pdf.document, pdf.root, self._metadata, self._outlines, *pdf.pages}
         keys = (b"Pages", b"Metadata", b"StructTreeRoot", b"Outlines", b"PageLabels")
         self._catalog = without(pdf.catalog, *keys).removesuffix(b">>")
+        if not pdf.tree and b"/StructTreeRoot" in pdf.catalog:
+            raise UnknownShape("no page has anything, not even a structure to divide")
         self._targets: dict[int, list[tuple[int, bytes]]] = {}
         if b"/Names" in self._catalog:
             names = named(self._catalog, b"/Names<</Dests<</Names")

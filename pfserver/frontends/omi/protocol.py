@@ -152,7 +152,7 @@ class OMIProtocol(Protocol):
             limit = options.connect_timeout
         elif self._begun is not None:
             limit, since = options.message_timeout, self._begun
-        if limit and now - since > limit and not self._busy:
+        if limit and now - since > limit and not self._busy and (self._reading or self._closing):
             self.log.info("circuit.timeout", peer=self.peer, seconds=limit)
             self.abort()
 
@@ -160,6 +160,8 @@ class OMIProtocol(Protocol):
         """Close when all replies are written; nothing is read any more."""
         self._closing = True
         self._waiting.clear()
+        # Who never reads the last replies does not keep the circuit.
+        self._begun = self.factory.clock.seconds()
         if self.transport is not None and not self._lost:
             transport: Any = self.transport
             transport.unregisterProducer()
@@ -236,6 +238,9 @@ class OMIProtocol(Protocol):
             self._reading = reading
             transport: Any = self.transport
             if reading:
+                if self._begun is not None:
+                    # The time that we did not read is not the agent's.
+                    self._begun = self.factory.clock.seconds()
                 transport.resumeProducing()
             else:
                 transport.pauseProducing()

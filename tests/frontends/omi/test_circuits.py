@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -42,8 +43,16 @@ class CircuitTests(OMICase):
         watcher = await self.session()
         circuit = await self.session()
         await circuit.ask(Lock(ref(), b"1"))
+        written: list[object] = []
+        write = self.globals.write
+
+        def watched(function: Any) -> Any:
+            written.append(function)
+            return write(function)
+
+        self.globals.write = watched  # type: ignore[method-assign]
         circuit.send(bunch([circuit.packed(Set(ref(n), b"v")) for n in range(100)]))
-        await self.until(lambda: self.globals._is_away or self.globals._waiting)
+        await self.until(lambda: written)
         await self.drop(circuit)
         await self.until(lambda: not self.locks.held())
         found = [await watcher.ask(Get(ref(n))) for n in (0, 99)]

@@ -191,9 +191,9 @@ class MessageTests(Case):
             await globals_.write(lambda update, keys=keys: [update.set(key, b"v") for key in keys] and None)
             run = Batch.run
 
-            def watch(batch: Any, function: Any, *, allowance: Any = None, run: Any = run, places: Any = places) -> Any:
+            def watch(batch: Any, function: Any, allowance: Any = None, run: Any = run, places: Any = places) -> Any:
                 places.append(allowance)
-                return run(batch, function, allowance=allowance)
+                return run(batch, function, allowance)
 
             self.patch(Batch, "run", watch)
             everything = globals_.key(b"", b"X", [])

@@ -36,7 +36,7 @@ class Batch:
         """Whether it can go on; else :meth:`again` is needed."""
         return self._transaction is not None
 
-    def run(self, function: Callable[[IGlobalsUpdate], Any], *, allowance: int | None = None) -> Any:
+    def run(self, function: Callable[[IGlobalsUpdate], Any], allowance: int | None = None) -> Any:
         """Call a function with what updates, and return its result; where it raises, nothing of it is kept.
 
         Raises what it raises, ``TooMuch`` where it removes more nodes than the allowance, and ``lmdb.Error``.

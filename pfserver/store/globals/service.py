@@ -157,19 +157,18 @@ class Globals:
         """Run a function in the batch. Raises ``lmdb.Error`` besides what it raises."""
         while True:
             try:
-                if self._batch is None:
-                    self._begin()
-                assert self._batch is not None
-                if not self._batch.is_open:
-                    self._batch.again()
-                return self._batch.run(function, allowance=REMOVALS)
+                batch = self._batch or self._begin()
+                if not batch.is_open:
+                    batch.again()
+                return batch.run(function, REMOVALS)
             except lmdb.MapFullError:
                 self._grow()
 
-    def _begin(self) -> None:
+    def _begin(self) -> Batch:
         if self._file.is_tight():
             self._grow()
         self._batch = Batch(self._file)
+        return self._batch
 
     def _grow(self) -> None:
         self._snapshot.drop()
@@ -254,10 +253,8 @@ class Globals:
         outcome.addCallback(self._go_on)
 
     def _give(self, function: Function | None) -> Deferred[Any]:
-        if self._batch is None:
-            self._begin()
-        batch, self._batch = self._batch, None
-        assert batch is not None
+        batch = self._batch or self._begin()
+        self._batch = None
         finishing = deferToThreadPool(self._reactor, self._pool, finish, batch, function)
         return finishing.addErrback(self._grow_and_give, batch, function)
 

@@ -36,7 +36,8 @@ class JsonLinesSource:
     def count(self, source: str, root: Path, options: Mapping[str, Any]) -> int | None:
         """See ``IDataSourcePlugin``."""
         with Path(source).open("rb") as file:
-            return sum(1 for line in file if line.strip())
+            # A line that is longer than a record is no record, and not read at once.
+            return sum(1 for line in iter(lambda: file.readline(RECORD), b"") if line.strip())
 
     def _records(self, source: str, file: Any) -> Iterator[Mapping[str, Any]]:
         number = 0

@@ -48,11 +48,6 @@ LIFE_CYCLE: Mapping[State, frozenset[State]] = MappingProxyType(
 """From each state, the states that may follow it."""
 
 
-def states_before(state: State) -> frozenset[State]:
-    """The states from which ``state`` may be reached in one step."""
-    return frozenset(before for before, after in LIFE_CYCLE.items() if state in after)
-
-
 class Outcome(IntEnum):
     """How a job ended; the values are the completion numbers of the Pageflex monitor."""
 
@@ -168,15 +163,6 @@ class Artifact:
     size: int
     pages: int = 0
     sha256: str = ""
-
-
-@frozen(kw_only=True)
-class Lease:
-    """A job handed to a remote worker until ``expires_at`` (seconds since the epoch)."""
-
-    job_id: int
-    holder: str
-    expires_at: float
 
 
 @frozen

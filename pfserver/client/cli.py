@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from types import MappingProxyType
 
@@ -15,7 +17,7 @@ from pfserver.client.servers import Servers
 from pfserver.errors import PFServerError
 
 #: Exit codes besides those of a job's outcome (0 completed, 1 partial, 2 failed, 3 cancelled); see sysexits.h.
-USAGE, NO_SERVER, REFUSED = 64, 69, 65
+USAGE, NO_SERVER, REFUSED, NO_FILE = 64, 69, 65, 74
 
 #: Where each command is: loaded when it is called, so that the others cost nothing.
 COMMANDS: Mapping[str, str] = MappingProxyType(
@@ -72,7 +74,7 @@ def cli(ctx: click.Context, server: str, omi: str, http: str) -> None:
     """Drives pfserver: submit jobs and see what becomes of them.
 
     Exit codes: 0 completed, 1 partially completed, 2 failed, 3 cancelled, 64 usage, 65 refused by the server,
-    69 no server.
+    69 no server, 74 a file or the output here cannot be read or written.
     """
     ctx.obj = Servers(server, omi, http)
 
@@ -86,7 +88,11 @@ def main() -> None:
         sys.exit(USAGE)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        # Its own code is 1, which says that a job was partially completed.
+        sys.exit(NO_FILE)
+    except SystemExit:
+        # Click's way out where nobody reads the output any more.
+        sys.exit(NO_FILE)
     except click.Abort:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
@@ -96,4 +102,12 @@ def main() -> None:
     except (ServerRefused, PFServerError) as error:
         click.echo(f"pfserver: {error}", err=True)
         sys.exit(REFUSED)
+    except OSError as error:
+        # Standard error may be as full as what could not be written.
+        with suppress(OSError):
+            click.echo(f"pfserver: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        if error.filename is None:
+            # What is left for it would be tried once more at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(NO_FILE)
     sys.exit(code if isinstance(code, int) else 0)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import DeferredLock, gatherResults
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -69,6 +69,7 @@ class Engine:
         self._leases = Leases(tools, first, self._wake)
         self._retention = Retention(options.retention, tools)
         self._stopping = False
+        self._restarting = DeferredLock()
 
     # -- start and stop --------
 
@@ -95,16 +96,21 @@ class Engine:
 
     async def restart(self) -> None:
         """See ``IEngine``."""
-        self.log.info("engine.restarting")
-        await self._quiesce(0.0)
-        if self._workers is not None:
-            await self._workers.restart()
-        for backend in self._backends.values():
-            await backend.restart()
-        if not self._stopping:
-            for dispatcher in self._dispatchers.values():
-                dispatcher.start()
-        self.log.info("engine.restarted")
+        await self._restarting.acquire()
+        try:
+            self.log.info("engine.restarting")
+            await self._quiesce(0.0)
+            if self._workers is not None:
+                await self._workers.restart()
+            for backend in self._backends.values():
+                await backend.restart()
+            self.log.info("engine.restarted")
+        finally:
+            # Even where one backend could not be restarted: the others' jobs must go on.
+            if not self._stopping:
+                for dispatcher in self._dispatchers.values():
+                    dispatcher.start()
+            self._restarting.release()
 
     async def _quiesce(self, grace: float) -> None:
         dispatchers = self._dispatchers.values()

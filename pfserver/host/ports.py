@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -40,10 +39,6 @@ class Ports:
         """One log line a port."""
         for name, port in self._ports:
             self.log.info("{name} listening on {address}", name=name, address=_readable(port.getHost()))
-
-    def addresses(self) -> Sequence[tuple[str, str]]:
-        """Each port's front end and address, as in the log."""
-        return [(name, _readable(port.getHost())) for name, port in self._ports]
 
     async def close(self) -> None:
         """Accept no more connections."""

@@ -105,7 +105,8 @@ class SampleTests(SynchronousTestCase):
         self.assertEqual(records[0], {"transaction": "T0000002"})
         self.assertIn(5011, [record.get("number") for record in records])
         slow = self.run_here("submit", "noop-slow", "x").stdout.strip()
-        self.assertEqual(self.run_here("cancel", slow).returncode, 0)
+        cancelled = self.run_here("cancel", "T0000099", slow)
+        self.assertEqual((cancelled.returncode, cancelled.stdout[:8]), (65, slow))
         self.assertEqual(self.run_here("watch", slow).returncode, 3)
 
     def test_what_the_server_refuses(self) -> None:
@@ -131,8 +132,14 @@ class AloneTests(SynchronousTestCase):
         folder = Path(self.mktemp())
         self.assertEqual(run("init", str(folder)).returncode, 0)
         again = run("init", str(folder))
-        self.assertEqual(again.returncode, 1)
+        # 1 would say that a job was partially completed.
+        self.assertEqual(again.returncode, 74)
         self.assertIn("nothing was written", again.stderr)
+
+    def test_output_that_nobody_takes(self) -> None:
+        command = f"{BIN / 'pfserver'} --version >/dev/full"
+        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE)
+        self.assertEqual((done.returncode, done.stderr), (74, "pfserver: output: No space left on device\n"))
 
     def test_completion(self) -> None:
         for shell in ("bash", "zsh", "fish"):

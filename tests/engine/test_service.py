@@ -287,6 +287,15 @@ class StopTests(EngineCase):
         self.assertEqual((await self.ended(job)).attempts, 1)
         self.assertEqual(self.backend.restarts, 1)
 
+    async def test_a_backend_that_cannot_be_restarted_stops_no_job(self) -> None:
+        with patch.object(self.backend, "restart", side_effect=ZeroDivisionError):
+            restarts = [Deferred.fromCoroutine(self.engine.restart()) for _ in range(2)]
+            await self.until(lambda: all(one.called for one in restarts))
+        for restart in restarts:
+            self.failureResultOf(restart, ZeroDivisionError)
+        job = await self.ended(await self.submit())
+        self.assertEqual(job.outcome, Outcome.COMPLETED)
+
 
 class StartTests(EngineCase):
     async def restarted(self) -> Engine:

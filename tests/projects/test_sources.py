@@ -132,6 +132,12 @@ class DelimitedTests(SourceCase):
     def test_counts(self) -> None:
         for text, count in {"a\n1\n2\n": 2, "a\n1\n2": 2, "a\n": 0, "a": 0, "": 0}.items():
             self.assertEqual(self.count(self.put("a.csv", text)), count, text)
+        self.assertEqual(self.count(self.put("a.csv", "a\r\n1\r\n2\r\n")), 2)
+        # A total that is not the number of records is worse than none.
+        for unsure in ("a\r1\r2\r", "a\n1\n\n2\n", "a\r\n1\r\n\r\n", "a\n1\n2\n\n", 'a\n"1\n2"\n'):
+            self.assertIsNone(self.count(self.put("a.csv", unsure)), unsure)
+        source = self.put("a.csv", "a\n1\n2\n".encode("utf-16"))
+        self.assertIsNone(self.count(source, encoding="utf-16"))
 
     @settings(max_examples=100, deadline=None)
     @given(st.lists(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\r")), min_size=2, max_size=2)))

@@ -58,12 +58,15 @@ def submit(
     click.echo(json.dumps({"transaction": transaction}) if as_json else transaction)
     outcome = show(lines, transaction, as_json)
     if download is not None and outcome is not Outcome.FAILED:
-        _copy(output_root / transaction, download / transaction)
+        _copy(output_root / transaction, download / transaction, outcome)
     return exit_code(outcome)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, outcome: Outcome) -> None:
     if not source.is_dir():
+        if outcome is Outcome.CANCELLED:
+            # It may have been cancelled before it had any.
+            return
         raise click.ClickException(
             f"the output of {target.name} is not in {source.parent} as this machine sees it: say --output-root DIR"
         )

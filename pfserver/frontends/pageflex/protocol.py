@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 #: Seconds that a connection stays half open after the reply, so that a client still sending gets to read it.
 LINGER = 2.0
 
+#: The most characters of a refusal: what it names may be as long as a packet, and clients show it to people.
+REASON = 1000
+
 #: The encoding of replies where no packet has asked for another (Pageflex: replies).
 DEFAULT_ENCODING = "cp1252"
 
@@ -191,6 +194,8 @@ class PageflexProtocol(Protocol):
         number = number_of(error)
         self.log.info("packet.refused", peer=self.peer, number=int(number))
         text = str(error) if number is not Number.INTERNAL else "internal error; the server's log has the details"
+        if len(text) > REASON:
+            text = f"{text[:REASON]}…"
         if number is Number.INTERNAL:
             self.log.error("packet.failed", peer=self.peer, reason=str(error))
         self._finish_with(number, text)

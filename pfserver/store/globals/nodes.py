@@ -19,8 +19,6 @@ _BUCKET_BYTES = 8
 #: Where the number of the last bucket is kept, in the table of buckets; no bucket has the number 0.
 _LAST_BUCKET = bytes(_BUCKET_BYTES)
 
-Found = tuple[bytes, bytes]
-
 
 class Nodes:
     """The nodes as one transaction sees them.

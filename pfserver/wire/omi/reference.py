@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from pfserver.wire.omi.errors import FormatError, OMIError
-from pfserver.wire.omi.fields import Fields, li, ls, si, ss
+from pfserver.wire.omi.fields import Fields, ls, si, ss
 from pfserver.wire.omi.numbers import ErrorType
 
 _NAME = re.compile(rb"[A-Za-z%][A-Za-z0-9]*")
@@ -102,9 +102,3 @@ def parse_routine_reference(data: bytes) -> RoutineReference:
     except FormatError as error:
         raise FormatError(str(error), ErrorType.REFERENCE_FORMAT) from None
     return RoutineReference(environment, name, arguments)
-
-
-def reference_field(reference: Reference) -> bytes:
-    """A reference as the LS field of a request."""
-    packed = reference.pack()
-    return li(len(packed)) + packed

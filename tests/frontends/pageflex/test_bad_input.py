@@ -35,6 +35,9 @@ class RefusedTests(FrontEndCase):
         self.backend.check = check  # type: ignore[method-assign]
         await self.assert_refused(vector("86"), 5117)
 
+    async def test_what_is_repeated_of_a_packet_is_short(self) -> None:
+        self.assertLess(len(await self.assert_refused(submission(_sys_QueueName="x" * 400_000), 5124)), 1100)
+
     async def test_truncated_then_closed(self) -> None:
         client = await self.connect(vector("82"))
         client.transport.loseWriteConnection()

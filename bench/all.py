@@ -84,6 +84,13 @@ MEASUREMENTS = (
         "omi.py",
         "--nodes 20000 --seconds 0.5 --repeat 1",
     ),
+    Measurement(
+        "memory",
+        "Memory of jobs of very many records",
+        "server at most 150 MiB, a worker at most 400 MiB, flat from 100,000 to 1,000,000 records",
+        "memory.py --records 100000 1000000",
+        "--records 2000 4000",
+    ),
     Measurement("start", "Start with many stored jobs", "at most 1.5x the empty start", "start.py", "--jobs 5000"),
 )
 

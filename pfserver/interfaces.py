@@ -525,6 +525,8 @@ class IDataSourcePlugin(Interface):
         ``source`` is a file's absolute path (already checked to lie inside ``root``) or a URL; ``options`` is the
         project's ``[data]`` table. Runs in a thread and may block. Raises ``JobFailed`` with the number
         ``DATA_SOURCE_BROKEN`` and a text that names file, line and column where known.
+        A record that cannot be read, where those behind it can, is given as an ``Unreadable`` (see
+        :mod:`pfserver.projects.sources.common`): it fails alone.
         """
 
     def count(source: str, root: Path, options: Mapping[str, Any]) -> int | None:

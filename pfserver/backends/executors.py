@@ -76,6 +76,7 @@ class ProcessWorkers:
     async def restart(self) -> None:
         """See ``IWorkers``."""
         ended = [*self._busy, *self._idle]
+        # What is in neither list is not given back.
         self._busy.clear()
         self._idle.clear()
         for executor in ended:
@@ -87,38 +88,50 @@ class ProcessWorkers:
         await self.restart()
 
     async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float | None) -> Any:
-        executor = self._idle.pop() if self._idle else _new_process()
-        self._busy.add(executor)
-        timer: IDelayedCall | None = None
+        executor, future = self._begin(function, arguments)
         late: list[bool] = []
+        timer: IDelayedCall | None = None
+        if timeout is not None:
+            timer = self._reactor.callLater(timeout, self._too_late, executor, late)
         try:
-            with _interrupts_held_back():
-                future = executor.submit(function, *arguments)
-            if timeout is not None:
-                timer = self._reactor.callLater(timeout, self._too_late, executor, late)
-            result = await _when_done(future, self._reactor)
-        except BrokenProcessPool as error:
+            return await _when_done(future, self._reactor)
+        except (BrokenProcessPool, WorkerLost) as error:
             self._busy.discard(executor)
             executor.shutdown(wait=False)
             if late:
                 raise WorkerLost(f"the worker took longer than {timeout:g} seconds") from error
             self.log.warn("worker.lost", function=getattr(function, "__qualname__", str(function)))
             raise WorkerLost("the worker process died") from error
-        except BaseException:
-            self._give_back(executor, future)
-            raise
         finally:
             if timer is not None and timer.active():
                 timer.cancel()
-        self._give_back(executor, future)
-        return result
+            self._give_back(executor, future)
+
+    def _begin(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> tuple[ProcessPoolExecutor, ConcurrentFuture[Any]]:
+        """Have the work begun by an idle process, or by a new one where there is none that lives."""
+        while self._idle:
+            executor = self._idle.pop()
+            try:
+                with _interrupts_held_back():
+                    future = executor.submit(function, *arguments)
+            except RuntimeError:
+                # It died while it was idle. BrokenProcessPool is one, too.
+                executor.shutdown(wait=False)
+            else:
+                self._busy.add(executor)
+                return executor, future
+        executor = _new_process()
+        self._busy.add(executor)
+        with _interrupts_held_back():
+            return executor, executor.submit(function, *arguments)
 
     def _give_back(self, executor: ProcessPoolExecutor, future: ConcurrentFuture[Any]) -> None:
         """Keep a process for the next piece of work; one that still works on a cancelled piece is ended."""
         if executor not in self._busy:
-            # Ended meanwhile, perhaps before it had begun: its work counts as cancelled then.
             return
-        self._busy.remove(executor)
+        self._busy.discard(executor)
         if future.done() and not self._stopped:
             self._idle.append(executor)
         else:
@@ -207,6 +220,8 @@ def _begin_worker() -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         os.environ[name] = os.environ[name.lower()] = "http://127.0.0.1:9"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
+    # Where Typst runs out of memory, Rust would look up the names of all callers for seconds before the process ends.
+    os.environ["RUST_BACKTRACE"] = "0"
     threading.Thread(target=_end_with_server, name="pfserver-server-watch", daemon=True).start()
 
 

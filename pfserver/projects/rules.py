@@ -58,6 +58,8 @@ class RuleSet:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self._job: Mapping[str, Any] | None = None
+        self._job_text = ""
         try:
             self._source = rules.script.read_text(encoding="utf-8-sig")
             self._lines = self._source.splitlines() or [""]
@@ -75,7 +77,10 @@ class RuleSet:
 
         Raises ``ValueError`` for a record that JSON cannot hold.
         """
-        arguments = to_json(record), to_json(job)
+        if job is not self._job:
+            # The same for all records of a chunk, at least.
+            self._job, self._job_text = job, to_json(job)
+        arguments = to_json(record), self._job_text
         try:
             self._context.set_time_limit(self._rules.time_limit)
             answer = self._context.get("pfEvaluate")(*arguments)

@@ -12,6 +12,7 @@ from unittest import SkipTest
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from pfserver.backends.executors import ProcessWorkers, build_workers
@@ -54,6 +55,14 @@ class ProcessTests(TestCase):
         with self.assertRaises(WorkerLost):
             await dying
         self.assertEqual(await others, [2 * n for n in range(20)])
+
+    async def test_a_process_that_dies_while_it_is_idle_is_replaced(self) -> None:
+        first = await self.workers.run(os.getpid)
+        os.kill(first, signal.SIGKILL)
+        [executor] = self.workers._idle
+        while not executor._broken:
+            await deferLater(reactor, 0.01)
+        self.assertNotEqual(await self.workers.run(os.getpid), first)
 
     async def test_what_takes_too_long_is_ended(self) -> None:
         with self.assertRaises(WorkerLost) as caught:

@@ -185,11 +185,10 @@ class LossTests(FactoryCase):
         os.mkfifo(pid)
         factory = self.start("--command", f"sh -c 'exec 9> {alive}; flock 9; echo $$ > {pid}; sleep 1000'")
         job = self.submit(self.document())
-        program = int(pid.read_text())
+        self.assertTrue(_lives(int(pid.read_text())))
         factory.kill()
         with alive.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until the program and its children are gone
-        self.assertFalse(_lives(program))
+            fcntl.flock(file, fcntl.LOCK_EX)  # returns when the program and its child are gone, who hold it
         again = self.start_copying()
         again.wait_for("finished")
         self.assertEqual(self.texts(self.wait_done(job)).count("Taken by My factory"), 1)

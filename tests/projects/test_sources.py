@@ -200,6 +200,7 @@ class JsonTests(SourceCase):
         window = patch("pfserver.projects.sources.window.RECORD", 2000)
         with patch("pfserver.projects.sources.documents.RECORD", 2000), window:
             self.assertIn("too long", self.broken(self.put("a.jsonl", json.dumps({"a": "x" * 3000}))))
+            self.assertIsNone(self.count(self.put("a.jsonl", json.dumps({"a": "x" * 3000}))))
             long = json.dumps([{"a": 1}, {"a": "x" * 200_000}])
             self.assertIn("longer than 2000 characters", self.broken(self.put("a.json", long)))
             self.assertEqual(len(self.read(self.put("b.json", json.dumps([{"a": "x" * 1000}] * 500)))), 500)

@@ -47,6 +47,46 @@ for session in range(4):
 reactor.run()
 """
 
+#: A child that fills a disk of half a MiB, frees it, and tells what was acknowledged before and after.
+FILLER = """
+import resource, sys
+from pathlib import Path
+from twisted.internet import reactor, task
+from twisted.internet.defer import ensureDeferred
+from pfserver.errors import StoreUnavailable
+from pfserver.store.globals import Globals
+
+async def fill(reactor):
+    globals_ = Globals(Path(sys.argv[1]), reactor, sys.argv[2], 0.01)
+    globals_.open()
+    acknowledged, refused = [], 0
+    async def put(number):
+        key = globals_.key(b"", b"X", [b"%d" % number])
+        await globals_.write(lambda update: update.set(key, b"v" * 5000))
+        acknowledged.append(number)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512 * 1024, most))
+    for number in range(1000):
+        try:
+            await put(number)
+        except StoreUnavailable:
+            refused = number
+            break
+        await task.deferLater(reactor, 0)
+    seen = all(globals_.read(lambda view: view.get(globals_.key(b"", b"X", [b"%d" % one]))) for one in acknowledged)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    while True:
+        try:
+            await put(1000)
+            break
+        except StoreUnavailable:
+            await task.deferLater(reactor, 0.01)
+    await globals_.close()
+    print(refused, seen, *acknowledged)
+
+task.react(lambda reactor: ensureDeferred(fill(reactor)))
+"""
+
 
 class Case(TestCase):
     def make(self, folder: Path | None = None, **options: Any) -> Globals:
@@ -151,9 +191,9 @@ class MessageTests(Case):
             await globals_.write(lambda update, keys=keys: [update.set(key, b"v") for key in keys] and None)
             run = Batch.run
 
-            def watch(batch: Any, function: Any, *, allowance: Any = None, run: Any = run, places: Any = places) -> Any:
+            def watch(batch: Any, function: Any, allowance: Any = None, run: Any = run, places: Any = places) -> Any:
                 places.append(allowance)
-                return run(batch, function, allowance=allowance)
+                return run(batch, function, allowance)
 
             self.patch(Batch, "run", watch)
             everything = globals_.key(b"", b"X", [])
@@ -269,3 +309,26 @@ class KillTests(Case):
                 parts = {value_of(globals_, b"%d" % number, b"%d" % part) for part in range(10)}
                 self.assertEqual(len(parts), 1, "a bunch is there in part")
             self.successResultOf(globals_.close())
+
+
+class FullDiskTests(Case):
+    def _fill(self, durability: str) -> None:
+        folder = Path(self.mktemp()).absolute()
+        told = subprocess.run(
+            [sys.executable, "-c", FILLER, str(folder), durability],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            check=True,
+        ).stdout.split()
+        refused, acknowledged = int(told[0]), told[2:]
+        self.assertGreater(refused, 10, "the disk was never full")
+        self.assertEqual(told[1], b"True", "an acknowledged update was not seen any more")
+        again = self.make(folder)
+        self.assertEqual({value_of(again, number) for number in acknowledged}, {b"v" * 5000})
+        self.assertIn(b"1000", acknowledged, "it went on when there was room")
+
+    def test_nothing_acknowledged_is_lost_and_it_goes_on_when_there_is_room(self) -> None:
+        self._fill("message")
+
+    def test_the_same_with_an_interval(self) -> None:
+        self._fill("interval")

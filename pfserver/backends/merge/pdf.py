@@ -10,7 +10,7 @@ Numbers are replaced without parsing: a text is cut at ``" 0 R"``, and each piec
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -21,6 +21,7 @@ _PARENTHESES = re.compile(rb"\\.|[()]", re.DOTALL)
 #: A string that looks as if it held a reference, or one with parentheses inside: they need a closer look.
 _SUSPICIOUS = re.compile(rb"\\[()]|\([^()]*(?:\d 0 (?:R|obj)|\()", re.DOTALL)
 
+_ELEMENT = b"obj\n<</Type/StructElem"
 _PAGE_OF_ELEMENT = re.compile(rb"/Pg (\d+) 0 R")
 _SUSPICIOUS_PAGE = re.compile(rb"\([^)]*/Pg |\\[()]")
 
@@ -108,7 +109,7 @@ class TypstPdf:
         self.trailer = trailer[1]
         self.root = number(self.trailer, b"/Root")
         self.offsets = [int(data[at : at + 10]) for at in range(head.end(), end, 20)]
-        order = sorted(range(1, self.size), key=self.offsets.__getitem__)
+        order = self._order = sorted(range(1, self.size), key=self.offsets.__getitem__)
         #: The version of PDF, and bytes that tell that the file is binary.
         self.header = data[: self.offsets[order[0]]] if order else b""
         if self.size < 3 or self.offsets[order[0]] < 9 or data[end - 3 : end - 2] != b"n":
@@ -149,6 +150,12 @@ class TypstPdf:
     @cached_property
     def first_element(self) -> int:
         """The lowest object number of a structure element."""
+        begin = self.data.find(_ELEMENT)
+        places = [self.offsets[one] for one in self._order]
+        element = self._order[max(0, bisect_right(places, begin) - 1)]
+        if self.data.count(_ELEMENT, begin, self.ends[self.document]) == self.document + 1 - element:
+            # They lie behind one another, the document's the last: no need to look at each.
+            return element
         element = self.document
         while element > 1 and self.body(element - 1).find(b"<</Type/StructElem", 0, 40) > 0:
             element -= 1
@@ -193,8 +200,7 @@ class TypstPdf:
         """The structure elements of the pages from ``first`` to before ``end``: all of them, and the topmost."""
         if not self.children:
             return range(0), []
-        firsts = [page for page, _ in self.child_pages]
-        low, high = bisect_left(firsts, first), bisect_left(firsts, end)
+        low, high = bisect_left(self.child_pages, (first,)), bisect_left(self.child_pages, (end,))
         if low == high:
             return range(0), []
         # What follows one another without a paragraph is one element, even of several records.

@@ -185,11 +185,11 @@ class Production:
         try:
             return await self._produced(chunk)
         except WorkerLost as error:
-            self._backend.log.warn(
-                "merge.chunk-lost", first=chunk.first, records=len(chunk.records), reason=str(error), again=True
-            )
+            self._backend.log.warn("merge.chunk-lost", first=chunk.first, records=len(chunk.records), reason=str(error))
+            if not _too_long(error):
+                return await self._again(chunk)
             # What took too long takes as long again.
-            return await self._halves(chunk) if _too_long(error) else await self._again(chunk)
+            return await self._halves(chunk) if len(chunk.records) > 1 else self._given_up(chunk, error)
 
     async def _again(self, chunk: Chunk) -> Produced:
         try:
@@ -205,7 +205,7 @@ class Production:
             Chunk(first=chunk.first + middle, records=chunk.records[middle:]),
         ]
         results: list[Produced] = []
-        for half in halves if middle else halves[1:]:
+        for half in halves:
             try:
                 results.append(await self._produced(half))
             except WorkerLost as error:

@@ -75,6 +75,8 @@ class _Splitter:
         self._stop = {0, pdf.pages_root, pdf.tree, pdf.document, pdf.root, self._metadata, self._outlines, *pdf.pages}
         keys = (b"Pages", b"Metadata", b"StructTreeRoot", b"Outlines", b"PageLabels")
         self._catalog = without(pdf.catalog, *keys).removesuffix(b">>")
+        if not pdf.tree and b"/StructTreeRoot" in pdf.catalog:
+            raise UnknownShape("no page has anything, not even a structure to divide")
         self._targets: dict[int, list[tuple[int, bytes]]] = {}
         if b"/Names" in self._catalog:
             names = named(self._catalog, b"/Names<</Dests<</Names")
@@ -161,7 +163,7 @@ class _Splitter:
 
     def _closure(self, numbers: Iterable[int]) -> frozenset[int]:
         """Everything that is reached from some objects without passing through other pages."""
-        result: set[int] = set()
+        result: set[int] | frozenset[int] = frozenset()
         for start in numbers:
             closure = self._closures.get(start)
             if closure is None:
@@ -173,7 +175,7 @@ class _Splitter:
                             seen.add(other)
                             work.append(other)
                 closure = self._closures[start] = frozenset(seen)
-            result |= closure
+            result = result | closure if result else closure
         return frozenset(result)
 
     def _copy(self, objects: _Objects, numbers: Iterable[int], new: Mapping[int, int], table: Table) -> None:

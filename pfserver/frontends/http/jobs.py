@@ -19,14 +19,14 @@ from twisted.python.failure import Failure
 from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
 from pfserver.documents.request import FORMATS, SECRET, Conversion, conversion_of
 from pfserver.documents.sources import Sources
-from pfserver.errors import LeaseLost, NotAllowed, PFServerError
+from pfserver.errors import BadProject, LeaseLost, NotAllowed, PFServerError
 from pfserver.frontends.http.exchange import FileSource, Upload
 from pfserver.frontends.http.identity import Caller
 from pfserver.frontends.http.methods import Context, Delivery, Idle, Registry
 from pfserver.interfaces import IEngine, IFactories
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 from pfserver.numbers import Number
-from pfserver.remote import WORK, Factory
+from pfserver.remote import WORK, Factory, Worker
 from pfserver.wire.xmlrpc import Code, Fault, Value
 
 #: Jobs whose document cannot be read any more that one poll gets out of the way at most.
@@ -71,18 +71,22 @@ class FairChoice:
 
 def can_do(factory: Factory, job: Job) -> bool:
     """Whether a factory may take a job and has a worker that can do it."""
+    return worker_for(factory, job) is not None
+
+
+def worker_for(factory: Factory, job: Job) -> Worker | None:
+    """The first worker of a factory that can do a job; None where there is none, or the factory may not take it."""
     try:
         wanted = conversion_of(job.request)
     except PFServerError:
-        return False
+        return None
     if (factory.own_only or wanted.own_factories) and job.request.account != factory.account:
-        return False
+        return None
     if wanted.pdf_standard or SECRET in job.request.variables:
         # Nothing of these can be told to a factory: such a job waits for our own LibreOffice.
-        return False
-    return any(
-        worker.can(wanted.application, wanted.version, wanted.doctype, wanted.format) for worker in factory.workers
-    )
+        return None
+    asked = wanted.application, wanted.version, wanted.doctype, wanted.format
+    return next((worker for worker in factory.workers if worker.can(*asked)), None)
 
 
 class JobMethods:
@@ -164,7 +168,10 @@ class JobMethods:
         return True
 
     def _open(self, job: Job) -> FileSource:
-        return FileSource(self._sources.path(job.request))
+        try:
+            return FileSource(self._sources.path(job.request))
+        except OSError as error:
+            raise BadProject(f"the document cannot be read: {error.strerror or type(error).__name__}") from error
 
     async def _give_up(self, factory: Factory, job: Job, reason: str) -> None:
         """The document is gone: no factory can do the job."""
@@ -174,6 +181,8 @@ class JobMethods:
 
     def _delivery(self, factory: Factory, job: Job, name: str, source: FileSource) -> Delivery:
         wanted = conversion_of(job.request)
+        # What was not asked for in particular is the worker's: a factory finds its program by these names.
+        worker = worker_for(factory, job) or Worker(application=wanted.application, version=wanted.version)
 
         def undelivered() -> None:
             releasing = Deferred.fromCoroutine(
@@ -183,8 +192,8 @@ class JobMethods:
 
         value: dict[str, Value] = {
             "job": name,
-            "application": wanted.application,
-            "version": wanted.version,
+            "application": worker.application,
+            "version": worker.version,
             "pageStart": wanted.first,
             "pageEnd": wanted.last,
             "format": wanted.format,

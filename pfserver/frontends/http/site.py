@@ -203,6 +203,8 @@ class Channel(HTTPChannel):
             super().allContentReceived()
 
     def _send100Continue(self) -> None:
+        # Who expects this sends no body before it: the beginning of such a request must not be held until it is whole.
+        self._whole = None
         if not self.refused:
             super()._send100Continue()
 

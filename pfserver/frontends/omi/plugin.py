@@ -69,7 +69,8 @@ class OMIOptions:
     )
     """The environments that there are; empty for any, made by its first update."""
     cancel_operation: int = field(
-        default=int(Operation.CANCEL_JOB), validator=[validators.instance_of(int), validators.in_(range(60, 256))]
+        default=int(Operation.CANCEL_JOB),
+        validator=[validators.instance_of(int), validators.in_((60, *range(63, 256)))],
     )
     """The operation type of cancel job, which the standard does not tell."""
     open_to: list[str] | None = field(

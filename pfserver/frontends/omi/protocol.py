@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -81,8 +82,10 @@ class OMIProtocol(Protocol):
             transport.setTcpKeepAlive(True)
         # A reply goes to the socket at once: the reactor would only send it in its next turn, after four more system
         # calls, which is as long as the rest of a get takes. What the socket does not take, the transport keeps, and as
-        # a pull producer we hear when it is gone. TLS has no such way; there we are told to pause.
-        self._send_now = getattr(transport, "writeSomeData", None)
+        # a pull producer we hear when it is gone. What wraps a socket (TLS above all) hands its methods through, and
+        # must not be passed by: there we are told to pause.
+        if isinstance(transport, Connection) and not transport.TLS:
+            self._send_now = transport.writeSomeData
         transport.registerProducer(self, self._send_now is None)
         self._since = self.factory.clock.seconds()
         self.factory.opened(self)
@@ -152,7 +155,7 @@ class OMIProtocol(Protocol):
             limit = options.connect_timeout
         elif self._begun is not None:
             limit, since = options.message_timeout, self._begun
-        if limit and now - since > limit and not self._busy:
+        if limit and now - since > limit and not self._busy and (self._reading or self._closing):
             self.log.info("circuit.timeout", peer=self.peer, seconds=limit)
             self.abort()
 
@@ -160,6 +163,8 @@ class OMIProtocol(Protocol):
         """Close when all replies are written; nothing is read any more."""
         self._closing = True
         self._waiting.clear()
+        # Who never reads the last replies does not keep the circuit.
+        self._begun = self.factory.clock.seconds()
         if self.transport is not None and not self._lost:
             transport: Any = self.transport
             transport.unregisterProducer()
@@ -236,6 +241,9 @@ class OMIProtocol(Protocol):
             self._reading = reading
             transport: Any = self.transport
             if reading:
+                if self._begun is not None:
+                    # The time that we did not read is not the agent's.
+                    self._begun = self.factory.clock.seconds()
                 transport.resumeProducing()
             else:
                 transport.pauseProducing()
@@ -254,7 +262,10 @@ class OMIProtocol(Protocol):
         if answered is None:
             return self._answer_unusual(session, parts)
         if isinstance(answered, Deferred):
-            return answered.addCallback(self._reply)
+            # Updates that are not waited for have their result at once; callbacks would cost as much as the update.
+            if not (answered.called and isinstance(answered.result, list)):
+                return answered.addCallback(self._reply)
+            answered = answered.result
         return self._reply(answered)
 
     def _answer_unusual(self, session: Session, parts: Sequence[bytes]) -> bytes | Deferred[bytes]:

@@ -68,6 +68,7 @@ class Session:
         self.agent = agent
         self.agreement = agreement
         self.closing = False
+        self.ended = False
         self._rooms = rooms
         self._requests = requests
         data = Data(rooms.keys, agent, agreement)
@@ -75,7 +76,8 @@ class Session:
         self._updates = {_PREFIX + bytes([operation]): decode for operation, decode in data.updates.items()}
 
     def end(self) -> None:
-        """The session is over: its locks are free."""
+        """The session is over: its locks are free, and a message that is still at work takes no more."""
+        self.ended = True
         self._rooms.locks.release(self.number)
 
     def answer(self, parts: Sequence[bytes]) -> Sequence[bytes] | Deferred[Sequence[bytes]] | None:
@@ -104,7 +106,11 @@ class Session:
         if not updates:
             answered: list[bytes] = self._rooms.globals.read(run)
             return answered
-        return self._rooms.globals.write(run).addErrback(self.refuse, parts)
+        done = self._rooms.globals.write(run)
+        # What is not waited for has its result at once; callbacks would cost as much as the update.
+        if done.called and isinstance(done.result, list):
+            return done.result
+        return done.addErrback(self.refuse, parts)
 
     def _answer_mixed(self, parts: Sequence[bytes]) -> Deferred[Sequence[bytes]] | None:
         if any(part[:3] != _PREFIX for part in parts):
@@ -137,7 +143,8 @@ class Session:
         limits = self.agreement.limits
         subscripts = reference.subscripts
         if b"" in subscripts:
-            raise OMIError(ErrorType.REFERENCE_CONTENT)
+            # As gtcm_server answers it, though for globals it is one of content.
+            raise OMIError(ErrorType.REFERENCE_FORMAT)
         length = 2 + len(reference.name) + sum(map(len, subscripts)) + len(subscripts)
         if length > limits.reference or max(map(len, subscripts), default=0) > limits.subscript:
             raise OMIError(ErrorType.REFERENCE_TOO_LONG)
@@ -154,6 +161,10 @@ class Session:
     async def job_request(self, request: StartJob | JobStatus | CancelJob) -> tuple[int, bytes]:
         """The modifier and the reply's fields to an operation on jobs."""
         if isinstance(request, StartJob):
+            environments = {request.environment, request.routine.environment}
+            # Where a job says none, it means none of the globals'.
+            if not all(self._rooms.keys.is_environment(one) for one in environments if one):
+                raise OMIError(ErrorType.NO_SUCH_ENVIRONMENT)
             modifier, reply = await self._requests.start(request)
             return modifier, reply.pack()
         if isinstance(request, JobStatus):
@@ -178,7 +189,8 @@ class _Mixed:
 
     Locks are taken first, then all that is on stored globals is done in one commit, then jobs and live globals follow
     in their order, and at the end locks are given back. So a lock that a message takes covers all of it, and one that
-    it gives back does until the updates before it are on disk; no reply depends on anything else of this order.
+    it gives back does until the updates before it are on disk; no reply depends on anything else of this order. A lock
+    that is asked for after one was given back (``LOCK ^X`` of M is both) is taken at the end too, in its order.
     """
 
     def __init__(self, session: Session, rooms: Rooms, parts: Sequence[bytes]) -> None:
@@ -189,7 +201,7 @@ class _Mixed:
         self._steps: list[tuple[int, Step]] = []
         self._updates = False
         self._later: list[tuple[int, Callable[[], Any]]] = []
-        self._releases: list[Callable[[], None]] = []
+        self._at_the_end: list[Callable[[], None]] = []
 
     async def answer(self) -> Sequence[bytes]:
         """The responses."""
@@ -206,8 +218,8 @@ class _Mixed:
                 self._fine(index, body, modifier)
             except PFServerError as error:
                 self._answers[index] = error_response(omi_error(error), self._parts[index][8:12])
-        for release in self._releases:
-            release()
+        for carry_out_last in self._at_the_end:
+            carry_out_last()
         return self._answers
 
     def _begin(self, index: int, part: bytes) -> None:
@@ -238,21 +250,30 @@ class _Mixed:
         session, locks = self._session, self._rooms.locks
         answer = b""
         if isinstance(request, Lock):
-            answer = bytes([locks.take(session.lock_of(request.reference, request.client))])
+            lock = session.lock_of(request.reference, request.client)
+            if self._at_the_end:
+                self._at_the_end.append(partial(self._take, index, lock))
+                return
+            answer = bytes([locks.take(lock)])
         elif isinstance(request, Unlock):
-            self._releases.append(partial(locks.give_back, session.lock_of(request.reference, request.client)))
+            self._at_the_end.append(partial(locks.give_back, session.lock_of(request.reference, request.client)))
         elif isinstance(request, UnlockClient):
-            self._releases.append(partial(locks.release, session.number, request.client))
+            self._at_the_end.append(partial(locks.release, session.number, request.client))
         elif isinstance(request, UnlockAll):
-            self._releases.append(partial(locks.release, session.number))
+            self._at_the_end.append(partial(locks.release, session.number))
         elif isinstance(request, Disconnect):
             session.closing = True
+            self._at_the_end.append(session.end)
         elif isinstance(request, StartJob | JobStatus | CancelJob):
             self._later.append((index, partial(session.job_request, request)))
             return
         elif not isinstance(request, Status):
             raise OMIError(ErrorType.OPERATION_TYPE)
         self._fine(index, answer)
+
+    def _take(self, index: int, lock: HeldLock) -> None:
+        """Take a lock after those before it were given back; the locks of a session that is over are nobody's."""
+        self._fine(index, bytes([not self._session.ended and self._rooms.locks.take(lock)]))
 
     def _fine(self, index: int, body: bytes, modifier: int = 0) -> None:
         self._answers[index] = fine_response(self._parts[index][8:12], body, modifier)

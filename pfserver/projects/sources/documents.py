@@ -34,10 +34,14 @@ class JsonLinesSource:
             yield self._records(source, file)
 
     def count(self, source: str, root: Path, options: Mapping[str, Any]) -> int | None:
-        """See ``IDataSourcePlugin``."""
+        """See ``IDataSourcePlugin``; None where a line is longer than a record may be, which reading then tells."""
+        count = 0
         with Path(source).open("rb") as file:
-            # A line that is longer than a record is no record, and not read at once.
-            return sum(1 for line in iter(lambda: file.readline(RECORD), b"") if line.strip())
+            while line := file.readline(RECORD):
+                if len(line) == RECORD:
+                    return None
+                count += bool(line.strip())
+        return count
 
     def _records(self, source: str, file: Any) -> Iterator[Mapping[str, Any]]:
         number = 0

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import lmdb
+from twisted.internet.defer import execute
+from twisted.python.failure import Failure
 
 from pfserver.interfaces import IGlobalsUpdate
 from pfserver.store.globals.file import GlobalsFile
@@ -34,7 +36,7 @@ class Batch:
         """Whether it can go on; else :meth:`again` is needed."""
         return self._transaction is not None
 
-    def run(self, function: Callable[[IGlobalsUpdate], Any], *, allowance: int | None = None) -> Any:
+    def run(self, function: Callable[[IGlobalsUpdate], Any], allowance: int | None = None) -> Any:
         """Call a function with what updates, and return its result; where it raises, nothing of it is kept.
 
         Raises what it raises, ``TooMuch`` where it removes more nodes than the allowance, and ``lmdb.Error``.
@@ -96,3 +98,23 @@ class Batch:
         self._transaction = None
         self._update = None
         self.view = None
+
+
+def finish(batch: Batch, function: Callable[[IGlobalsUpdate], Any] | None) -> Any:
+    """What the thread does: run the function, whose result may be a ``Failure``, and commit. Raises ``lmdb.Error``."""
+    if not batch.is_open:
+        batch.again()
+    size = batch.size
+    result = None
+    if function is not None:
+        outcome = execute(batch.run, function)
+        result = outcome.result
+        outcome.addErrback(lambda failure: None)
+        if isinstance(result, Failure) and result.check(lmdb.Error):
+            result.raiseException()
+    try:
+        batch.commit()
+    except lmdb.MapFullError:
+        batch.forget(size)
+        raise
+    return result

@@ -27,10 +27,10 @@ from zope.interface import implementer
 
 from pfserver.errors import ConfigurationError, StoreUnavailable
 from pfserver.interfaces import IGlobals, IGlobalsUpdate, IGlobalsView
-from pfserver.store.globals.batch import Batch
+from pfserver.store.globals.batch import Batch, finish
 from pfserver.store.globals.file import MAP_SIZE, GlobalsFile, unavailable
 from pfserver.store.globals.keys import key_below, key_of
-from pfserver.store.globals.view import TooMuch, View
+from pfserver.store.globals.view import Snapshot, TooMuch
 
 #: So many messages go into one commit at most: a bound on how long the first of them waits.
 GROUP_LIMIT = 1_000
@@ -41,6 +41,8 @@ REMOVALS = 5_000
 
 #: How long a commit waits for those who were told last: this part of what the last one took, so many seconds at most.
 PATIENCE, PATIENCE_LIMIT = 0.5, 0.005
+
+FAILING = "globals cannot be written at the moment; what was answered is kept"
 
 Function = Callable[[IGlobalsUpdate], Any]
 
@@ -86,8 +88,7 @@ class Globals:
         self._given_at = 0.0
         self._expected = 0
         self._commit_call: IDelayedCall | None = None
-        self._reading: Any = None
-        self._view: View | None = None
+        self._snapshot = Snapshot(self._file)
         self._is_open = False
         # Fires when all is closed; None before that is asked for.
         self._closed: Deferred[None] | None = succeed(None)
@@ -112,18 +113,7 @@ class Globals:
         """See ``IGlobals``."""
         if self._is_lazy and self._batch is not None and self._batch.view is not None:
             return function(self._batch.view)
-        return function(self._view or self._committed_view())
-
-    def _committed_view(self) -> View:
-        self._reading = self._file.read()
-        self._view = View(self._reading, self._file.rests)
-        return self._view
-
-    def _drop_view(self) -> None:
-        self._view = None
-        if self._reading is not None:
-            self._reading.abort()
-            self._reading = None
+        return function(self._snapshot.view())
 
     # -- updating --------
 
@@ -132,7 +122,7 @@ class Globals:
         if self._closed is not None:
             return fail(StoreUnavailable("the globals are closed"))
         if self._is_failing:
-            return fail(StoreUnavailable("globals cannot be written at the moment; what was answered is kept"))
+            return fail(StoreUnavailable(FAILING))
         if self._is_away or self._queue:
             waiting: Deferred[Any] = Deferred()
             self._queue.append((function, waiting))
@@ -167,22 +157,21 @@ class Globals:
         """Run a function in the batch. Raises ``lmdb.Error`` besides what it raises."""
         while True:
             try:
-                if self._batch is None:
-                    self._begin()
-                assert self._batch is not None
-                if not self._batch.is_open:
-                    self._batch.again()
-                return self._batch.run(function, allowance=REMOVALS)
+                batch = self._batch or self._begin()
+                if not batch.is_open:
+                    batch.again()
+                return batch.run(function, REMOVALS)
             except lmdb.MapFullError:
                 self._grow()
 
-    def _begin(self) -> None:
+    def _begin(self) -> Batch:
         if self._file.is_tight():
             self._grow()
         self._batch = Batch(self._file)
+        return self._batch
 
     def _grow(self) -> None:
-        self._drop_view()
+        self._snapshot.drop()
         if self._batch is not None:
             self._batch.abort()
         self._file.grow()
@@ -232,11 +221,11 @@ class Globals:
                 if self._commit_call is None:
                     self._commit_call = self._reactor.callLater(self._delay, self._commit)
             break
-        self._drop_view()
+        self._snapshot.drop()
 
     def _recover(self, error: lmdb.Error) -> None:
         """Make the file usable after a failed commit, so that reads see what they saw."""
-        self._drop_view()
+        self._snapshot.drop()
         try:
             if isinstance(error, lmdb.PanicError):
                 if self._batch is not None:
@@ -253,6 +242,9 @@ class Globals:
         if self._is_lazy and self._batch is not None:
             # What it holds has been answered: reads must not miss it while the thread has the batch.
             self._commit_here()
+            if self._batch is not None and waiting is not None:
+                waiting.errback(StoreUnavailable(FAILING))
+                return
         self._is_away = True
         self._given_at = self._reactor.seconds()
         outcome = maybeDeferred(self._give, function)
@@ -261,11 +253,9 @@ class Globals:
         outcome.addCallback(self._go_on)
 
     def _give(self, function: Function | None) -> Deferred[Any]:
-        if self._batch is None:
-            self._begin()
-        batch, self._batch = self._batch, None
-        assert batch is not None
-        finishing = deferToThreadPool(self._reactor, self._pool, _finish, batch, function)
+        batch = self._batch or self._begin()
+        self._batch = None
+        finishing = deferToThreadPool(self._reactor, self._pool, finish, batch, function)
         return finishing.addErrback(self._grow_and_give, batch, function)
 
     def _grow_and_give(self, failure: Failure, batch: Batch, function: Function | None) -> Deferred[Any]:
@@ -282,7 +272,7 @@ class Globals:
             # for all serves everybody better than two for halves; a session that is alone never waits.
             self._expected = len(self._waiting) + len(self._queue)
             self._delay = min((self._reactor.seconds() - self._given_at) * PATIENCE, PATIENCE_LIMIT)
-        self._drop_view()
+        self._snapshot.drop()
         told, self._waiting = self._waiting, []
         if waiting is not None:
             told.append((waiting, result))
@@ -322,27 +312,7 @@ class Globals:
             self._commit_call.cancel()
         if self._batch is not None:
             self._batch.abort()
-        self._drop_view()
+        self._snapshot.drop()
         self._pool.stop()
         self._file.close()
         closed.callback(None)
-
-
-def _finish(batch: Batch, function: Function | None) -> Any:
-    """In the thread: run the function, whose result may be a ``Failure``, and commit. Raises ``lmdb.Error``."""
-    if not batch.is_open:
-        batch.again()
-    size = batch.size
-    result = None
-    if function is not None:
-        outcome = execute(batch.run, function)
-        result = outcome.result
-        outcome.addErrback(lambda failure: None)
-        if isinstance(result, Failure) and result.check(lmdb.Error):
-            result.raiseException()
-    try:
-        batch.commit()
-    except lmdb.MapFullError:
-        batch.forget(size)
-        raise
-    return result

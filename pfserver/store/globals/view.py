@@ -8,6 +8,7 @@ from typing import Any
 from zope.interface import implementer
 
 from pfserver.interfaces import IGlobalsUpdate, IGlobalsView
+from pfserver.store.globals.file import GlobalsFile
 from pfserver.store.globals.keys import (
     after_descendants,
     after_node,
@@ -55,6 +56,29 @@ class View:
         if found is None or not found.startswith(global_):
             return None
         return subscripts_of(found, len(global_))
+
+
+class Snapshot:
+    """A view of what is committed, kept as long as that is so: reading costs no transaction of its own."""
+
+    def __init__(self, file: GlobalsFile) -> None:
+        self._file = file
+        self._transaction: Any = None
+        self._view: View | None = None
+
+    def view(self) -> View:
+        """The view; good until :meth:`drop`."""
+        if self._view is None:
+            self._transaction = self._file.read()
+            self._view = View(self._transaction, self._file.rests)
+        return self._view
+
+    def drop(self) -> None:
+        """Something was committed, or is about to change the file's map."""
+        self._view = None
+        if self._transaction is not None:
+            self._transaction.abort()
+            self._transaction = None
 
 
 class TooMuch(Exception):

@@ -69,6 +69,7 @@ class ApartTests(ShopCase):
             "[= Head #r.n <x>]; [See @x.]; [#link(<x>)[up]]".replace("See @x.", "See #link(<x>)[it]."),
             "if calc.odd(int(r.n)) { [#r.text] }",
             "place(top, rect[#r.text])",
+            "",
             'if r.n == "1" [= A] else [== B]',
         ):
             shop = self.assertAlone(body)

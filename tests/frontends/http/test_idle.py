@@ -105,6 +105,17 @@ class IdleTests(HttpCase):
         self.assertIn(b"<struct></struct>", await self.ask(POLL + POLL[:10], POLL[10:], answers=2))
         self.assertEqual(await self.polls(), 7)
 
+    async def test_who_waits_to_be_told_to_go_on(self) -> None:
+        head, body = POLL.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue").split(b"\r\n\r\n")
+
+        def told() -> bytes:
+            self.connection.sendall(head + b"\r\n\r\n")
+            return self.connection.recv(100)
+
+        for _ in range(3):
+            self.assertEqual(await deferToThread(told), b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.assertIn(b"<struct></struct>", await self.ask(body))
+
     async def test_a_beginning_without_an_end(self) -> None:
         await self.idle()
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from pfserver.frontends.http import jobs
 from pfserver.frontends.http.jobs import FairChoice, can_do
 from pfserver.model import Job, JobRequest, Outcome, State, job_id_of
 from pfserver.remote import Factory, Worker
@@ -44,7 +45,7 @@ class PollTests(HttpCase):
             ),
         )
         self.assertEqual(str(uuid.UUID(job["job"])), job["job"])
-        self.assertEqual((job["application"], job["version"]), ("LibreOffice Writer", ""))
+        self.assertEqual((job["application"], job["version"]), ("LibreOffice Writer", "7.4"))
         self.assertEqual((job["pageStart"], job["pageEnd"], job["format"]), (2, 4, "pdf"))
         self.assertEqual((job["filename"], job["doctype"]), ("letter.odt", "odt"))
         self.assertEqual(base64.b64decode(job["document"]), (self.projects / "letter.odt").read_bytes())
@@ -78,6 +79,32 @@ class PollTests(HttpCase):
         await self.submit(applications=[{"application": "Word", "version": "2000"}])
         await self.submit(applications=[{"application": "Word"}], format="png")
         self.assertEqual(await self.call("jobs.poll", "word"), {})
+
+    async def test_any_application(self) -> None:
+        """A factory is told which of its programs it is to run, whatever was asked for."""
+        workers = (
+            Worker(application="Calligra", version="3.2", doctypes={"ods"}),
+            Worker(application="LibreOffice", version="7.4"),
+        )
+        await self.add_factory(workers=workers)
+        for asked in ({"applications": [], "remote": True}, {"applications": [{"application": "libreoffice"}]}):
+            await self.submit(**asked)
+            job = await self.call("jobs.poll", "My factory")
+            self.assertEqual((job["application"], job["version"]), ("LibreOffice", "7.4"))
+
+    async def test_document_that_cannot_be_read(self) -> None:
+        await self.add_factory()
+        (name,) = await self.submit()
+
+        def refuse(path: object) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        self.patch(jobs, "FileSource", refuse)
+        self.assertEqual(await self.call("jobs.poll", "My factory"), {})
+        job = await self.engine.job(job_id_of(name))
+        self.assertEqual(job.outcome, Outcome.FAILED)
+        told = [message.text for message in await self.engine.messages(job.id)]
+        self.assertIn("the document cannot be read: Permission denied", told)
 
     async def test_document_that_has_gone(self) -> None:
         await self.add_factory()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import SSL4ClientEndpoint, connectProtocol
+from twisted.internet.ssl import CertificateOptions, KeyPair, PrivateCertificate
 from twisted.internet.task import deferLater
 
 from pfserver.wire.omi import (
@@ -22,6 +25,11 @@ from pfserver.wire.omi import (
 )
 from tests.frontends.omi.support import Circuit, OMICase, ref
 from tests.wire.omi.fuzz import Fuzzer
+
+
+def self_signed() -> PrivateCertificate:
+    """A certificate for a test."""
+    return KeyPair.generate(size=2048).selfSignedCert(1, CN="localhost")
 
 
 class CircuitTests(OMICase):
@@ -42,8 +50,16 @@ class CircuitTests(OMICase):
         watcher = await self.session()
         circuit = await self.session()
         await circuit.ask(Lock(ref(), b"1"))
+        written: list[object] = []
+        write = self.globals.write
+
+        def watched(function: Any) -> Any:
+            written.append(function)
+            return write(function)
+
+        self.globals.write = watched  # type: ignore[method-assign]
         circuit.send(bunch([circuit.packed(Set(ref(n), b"v")) for n in range(100)]))
-        await self.until(lambda: self.globals._is_away or self.globals._waiting)
+        await self.until(lambda: written)
         await self.drop(circuit)
         await self.until(lambda: not self.locks.held())
         found = [await watcher.ask(Get(ref(n))) for n in (0, 99)]
@@ -97,6 +113,25 @@ class CircuitTests(OMICase):
         await self.until(lambda: len(self.frontend.factory._open) == 1)
         self.assertEqual(await other.ask(Status()), Done())
 
+    async def test_tls(self) -> None:
+        """Nothing goes past the encryption, and who does not read is paused there as well."""
+        certificate = self_signed()
+        port = reactor.listenSSL(0, self.frontend.factory, certificate.options(), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        endpoint = SSL4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port, CertificateOptions())
+        circuit = await connectProtocol(endpoint, Circuit())
+        self.addCleanup(self.drop, circuit)
+        await circuit.ask(Connect(major=1))
+        value = os.urandom(32_000)
+        self.assertEqual(await circuit.ask(Set(ref(1), value)), Done())
+        circuit.transport.pauseProducing()
+        circuit.send(message(circuit.packed(Get(ref(1)))) * 500)
+        [ours] = self.frontend.factory._open
+        await self.until(lambda: ours._paused)
+        circuit.transport.resumeProducing()
+        for _ in range(500):
+            self.assertTrue((await circuit.next()).endswith(value))
+
     async def test_noise(self) -> None:
         other = await self.session()
         tls = bytes.fromhex("16030100f8010000f40303")
@@ -107,7 +142,7 @@ class CircuitTests(OMICase):
             await self.drop(circuit)
 
     async def test_fuzzed_messages(self) -> None:
-        """A few of what tools/fuzz_omi.py sends; each is answered or its circuit ends, and nobody else is harmed."""
+        """A few of what bench/fuzz_omi.py sends; each is answered or its circuit ends, and nobody else is harmed."""
         seed = random.SystemRandom().getrandbits(32)
         fuzzer = Fuzzer(seed)
         other = await self.session()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
 from pfserver.wire.omi import (
     Disconnect,
     Done,
@@ -17,6 +21,7 @@ from pfserver.wire.omi import (
     Unlock,
     UnlockAll,
     UnlockClient,
+    bunch,
 )
 from tests.frontends.omi.support import Circuit, OMICase, ref
 
@@ -82,7 +87,7 @@ class LockTests(OMICase):
 
     async def test_what_is_no_lock(self) -> None:
         circuit = await self.session()
-        self.assertEqual(await circuit.ask(Lock(ref(""), b"1")), 3)
+        self.assertEqual(await circuit.ask(Lock(ref(""), b"1")), 10)
         self.assertEqual(await circuit.ask(Lock(ref(*["a" * 255] * 4), b"1")), 4)
         self.assertEqual(self.locks.held(), [])
 
@@ -105,3 +110,35 @@ class LockTests(OMICase):
         first = ref(1, "agent", name=b"%PFLOCK")
         self.assertEqual(await two.ask(Query(ref(name=b"%PFLOCK"))), QueryReply(first))
         self.assertEqual(await two.ask(Set(first, b"x")), 1)
+
+    async def test_locks_after_unlocks_of_one_message_are_held(self) -> None:
+        one, two = await self.session(), await self.session()
+        for unlock in (UnlockClient(b"1"), UnlockAll(), Unlock(ref(1), b"1")):
+            requests = [Lock(ref(1), b"1"), unlock, Lock(ref(1), b"1"), Set(ref(1), b"v")]
+            answers = await one.ask_all(requests)
+            self.assertEqual([answer for _, answer in answers], [GRANTED, Done(), GRANTED, Done()])
+            self.assertEqual([held.count for held in self.locks.held()], [1])
+            self.assertEqual(await self.take(two, 1), REFUSED)
+            await one.ask(UnlockAll())
+
+    async def test_a_lock_goes_to_another_client_in_one_message(self) -> None:
+        one = await self.session()
+        answers = await one.ask_all([Lock(ref(1), b"1"), Unlock(ref(1), b"1"), Lock(ref(1), b"2"), Lock(ref(1), b"1")])
+        self.assertEqual([answer for _, answer in answers], [GRANTED, Done(), GRANTED, REFUSED])
+        self.assertEqual([held.client for held in self.locks.held()], [b"2"])
+
+    async def test_a_session_that_is_over_takes_no_more(self) -> None:
+        one = await self.session()
+        write, written = self.globals.write, []
+
+        async def lose_and_write(function: Any) -> Any:
+            await self.drop(one)
+            await self.until(lambda: not self.frontend.factory._open)
+            answers = await write(function)
+            written.append(answers)
+            return answers
+
+        self.patch(self.globals, "write", lambda function: Deferred.fromCoroutine(lose_and_write(function)))
+        one.send(bunch([one.packed(part) for part in (UnlockClient(b"1"), Lock(ref(1), b"1"), Set(ref(1), b"v"))]))
+        await self.until(lambda: bool(written))
+        self.assertEqual(self.locks.held(), [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import DeferredList
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -262,6 +263,20 @@ class TimeTests(OMICase):
         await circuit.closed
         self.assertEqual(await other.ask(Status()), Done())
 
+    async def test_who_never_reads_the_last_replies_is_cut(self) -> None:
+        circuit, other = await self.session(1), await self.session()
+        await other.ask(Set(ref(1), b"v" * 32_000))
+        assert circuit.transport is not None
+        circuit.transport.pauseProducing()
+        get, end = message(circuit.packed(Get(ref(1)))), message(circuit.packed(Disconnect()))
+        circuit.send(get * 1_000 + end)
+        [ours] = [one for one in self.frontend.factory._open if one._session.number == 1]
+        await self.until(lambda: ours._paused)
+        ours.close()
+        await self.pass_(32)
+        await self.until(lambda: len(self.frontend.factory._open) == 1)
+        self.assertEqual(await other.ask(Status()), Done())
+
     async def test_idle_sessions_end_and_their_locks_are_free(self) -> None:
         circuit, other = await self.session(), await self.session()
         self.assertEqual(await circuit.ask(Lock(ref(1), b"1")), LockReply(1))
@@ -311,6 +326,9 @@ class AgentTests(OMICase):
         self.assertNotIsInstance(await jobs.ask(start), int)
         self.assertEqual((await self.engine.job(1)).request.account, "jobs")
         self.assertEqual(await jobs.ask(JobStatus(99)), 31)
+        for environments in ((b"nowhere", b""), (b"", b"nowhere"), (b"press", b"nowhere")):
+            nowhere = evolve(start, environment=environments[0], routine=RoutineReference(environments[1], b"SAMPLE"))
+            self.assertEqual(await jobs.ask(nowhere), 2)
 
 
 class LimitTests(OMICase):
@@ -365,6 +383,7 @@ class DoorkeeperTests(SynchronousTestCase):
             {"message_bytes": 70_000},
             {"environments": "press"},
             {"cancel_operation": 20},
+            {"cancel_operation": 61},
             {"idle_timeout": -1},
         ):
             with self.assertRaises(ConfigurationError):

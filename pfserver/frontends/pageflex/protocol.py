@@ -225,7 +225,7 @@ class PageflexProtocol(Protocol):
             return
         self._closing = True
         transport: Any = self.transport
-        if IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport):
+        if IHalfCloseableDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport):
             transport.loseWriteConnection()
         else:
             # TLS says by itself that nothing more comes, then waits for the client to say so, too.
@@ -236,7 +236,8 @@ class PageflexProtocol(Protocol):
         self._stop_timer()
         transport: Any = self.transport
         if transport is not None:
-            (transport.transport if ISSLTransport.providedBy(transport) else transport).loseConnection()
+            below = transport.transport if ISSLTransport.providedBy(self.transport) else transport
+            below.loseConnection()
 
     def abort(self) -> None:
         """Close now, whatever is unsent."""

@@ -31,13 +31,27 @@ class StateFolder:
             raise StateInUse(f"another server works on the state folder {path}") from error
 
     def node(self, host: str) -> str:
-        """The name under which this server claims jobs; stays the same over restarts, and no other state has it."""
+        """The name under which this server claims jobs: begins with its first host's, and no other state has it.
+
+        It stays the same over restarts even where the host is named anew, as containers are: jobs that were at work
+        are found by it.
+        """
         path = self.path / "node"
-        if not path.exists():
+        name = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+        if not name:
+            name = f"{host}/{uuid.uuid4().hex}"
             draft = path.with_name("node.new")
-            draft.write_text(uuid.uuid4().hex, encoding="ascii")
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(name)
+                file.flush()
+                os.fsync(file.fileno())
             draft.rename(path)
-        return f"{host}/{path.read_text(encoding='ascii').strip()}"
+            folder = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        return name
 
     def release(self) -> None:
         """Let others have it."""

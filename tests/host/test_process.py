@@ -40,6 +40,8 @@ class StateTests(TestCase):
         # A container has another host's name each time; the jobs that it worked on are still its own.
         self.assertEqual(first.node("press-2"), name)
         self.assertNotEqual(first.node("press"), other.node("press"))
+        (other.path / "node").write_text("0123abcd")
+        self.assertEqual((other.node("old"), other.node("new")), ("old/0123abcd", "old/0123abcd"))
         first.release()
         other.release()
 

@@ -235,9 +235,11 @@ class PageflexProtocol(Protocol):
     def _close_fully(self) -> None:
         self._stop_timer()
         transport: Any = self.transport
+        if ISSLTransport.providedBy(self.transport):
+            # Below TLS: the client has had its time to say that it is done, too.
+            transport = transport.transport
         if transport is not None:
-            below = transport.transport if ISSLTransport.providedBy(self.transport) else transport
-            below.loseConnection()
+            transport.loseConnection()
 
     def abort(self) -> None:
         """Close now, whatever is unsent."""

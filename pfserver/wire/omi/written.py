@@ -6,18 +6,13 @@ import re
 
 from pfserver.wire.omi.errors import OMIError
 from pfserver.wire.omi.numbers import ErrorType
+from pfserver.wire.zwr import is_number
 
-_CANONICAL = re.compile(rb"0|-?(?:[1-9][0-9]*(?:\.[0-9]*[1-9])?|\.[0-9]*[1-9])")
 _RUNS = re.compile(rb"([^\x00-\x1f\x7f]+)|([\x00-\x1f\x7f]+)")
 _NAME = re.compile(r"\^?([A-Za-z%][A-Za-z0-9]*)")
 _STRING = re.compile(r'"((?:[^"]|"")*)"')
 _CODES = re.compile(r"\$C(?:HAR)?\(([0-9]{1,3}(?:,[0-9]{1,3})*)\)", re.IGNORECASE)
 _PLAIN = re.compile(r"-?[0-9.]+")
-
-
-def is_number(subscript: bytes) -> bool:
-    """Whether M would write the subscript as a number, without quotes."""
-    return _CANONICAL.fullmatch(subscript) is not None
 
 
 def write_string(value: bytes) -> bytes:
@@ -64,7 +59,11 @@ def read_reference(text: str) -> tuple[bytes, tuple[bytes, ...]]:
 
 def _subscript(text: str, position: int) -> tuple[bytes, int]:
     if found := _PLAIN.match(text, position):
-        return found[0].encode(), found.end()
+        number = found[0].encode()
+        if not is_number(number):
+            # M would compute it and mean another subscript than these characters.
+            raise _wrong(text, position, "a number as M writes it (no zeros around it, 18 digits), or quotes")
+        return number, found.end()
     parts = []
     while True:
         if found := _STRING.match(text, position):

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pfserver.frontends.omi.text import increment, set_extract, set_piece
 from pfserver.wire.omi import OMIError
-from pfserver.wire.omi.written import is_number
+from pfserver.wire.zwr import is_number
 
 MOST = 32_767
 

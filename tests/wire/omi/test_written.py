@@ -17,6 +17,7 @@ class WrittenTests(SynchronousTestCase):
             ("^X", (b"X", ())),
             ('^X(1,"a")', (b"X", (b"1", b"a"))),
             ('^X("say ""hi""",-.5,"01")', (b"X", (b'say "hi"', b"-.5", b"01"))),
+            ('^X("1234567890123456789",123456789012345678)', (b"X", (b"1234567890123456789", b"123456789012345678"))),
             ('^%Z("")', (b"%Z", (b"",))),
             ('^X("a"_$C(10,0)_"b")', (b"X", (b"a\n\0b",))),
         ):
@@ -40,3 +41,9 @@ class WrittenTests(SynchronousTestCase):
         for text in ("", "^", "^1", "^X(", "^X()", "^X(1", '^X("a', "^X(1))", "^X(1,)", "^X($C(256))", "^X)"):
             with self.assertRaises(OMIError):
                 read_reference(text)
+
+    def test_numbers_that_mean_another_subscript_in_m(self) -> None:
+        for number in ("007", "1.50", "0.5", "-0", ".", "1E5", "1234567890123456789", "1" + "0" * 47):
+            with self.assertRaises(OMIError, msg=number):
+                read_reference(f"^X({number})")
+            self.assertEqual(read_reference(f'^X("{number}")'), (b"X", (number.encode(),)))

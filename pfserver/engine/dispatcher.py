@@ -9,11 +9,12 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pfserver.engine.reports import Tools
+from pfserver.engine import texts
+from pfserver.engine.reports import Tools, end_without_work
 from pfserver.engine.run import Run
 from pfserver.errors import StoreUnavailable
 from pfserver.interfaces import IBackend
-from pfserver.model import Job
+from pfserver.model import Job, Outcome
 
 #: Seconds before a claim that the store refused is tried again.
 RETRY_DELAY = 1.0
@@ -128,11 +129,19 @@ class Dispatcher:
         if not self._active:
             # Claimed while the server began to stop.
             run.stop()
-        done.addErrback(self._run_failed, job)
+        done.addErrback(lambda failure: Deferred.fromCoroutine(self._run_failed(failure, job)))
+        done.addErrback(self._not_ended, job)
         done.addCallback(self._ended, job.id)
 
-    def _run_failed(self, failure: Failure, job: Job) -> bool:
+    async def _run_failed(self, failure: Failure, job: Job) -> bool:
+        """What nobody foresaw ends the job: one that stays at work for ever is worse."""
         self.log.failure("job.run-failed", failure, transaction=job.transaction_id)
+        await end_without_work(self._tools, job, Outcome.FAILED, [texts.BROKEN])
+        return False
+
+    def _not_ended(self, failure: Failure, job: Job) -> bool:
+        # The next start finds it as abandoned.
+        self.log.failure("job.not-ended", failure, transaction=job.transaction_id)
         return False
 
     def _ended(self, given_back: bool, job_id: int) -> None:

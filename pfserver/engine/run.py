@@ -131,7 +131,7 @@ class Run:
             if isinstance(error, CancelledError) and self._stopping:
                 raise
             self.log.failure("job.backend-broken", transaction=self.job.transaction_id, backend=self._backend.name)
-            self.message(Number.BACKEND_BROKEN, "The backend failed on this job; the server's log has the details.")
+            self.message(*texts.BROKEN)
             outcome = Outcome.FAILED
         if outcome is Outcome.FAILED:
             await self._leave_nothing()

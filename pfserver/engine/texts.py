@@ -7,6 +7,9 @@ from pfserver.numbers import Number
 
 Text = tuple[int, str]
 
+#: A fault of ours or of a plugin; nothing about it leaves the server.
+BROKEN: Text = (Number.BACKEND_BROKEN, "The backend failed on this job; the server's log has the details.")
+
 #: Three words, then the counts: clients take words 4 and 7, counted from 0.
 _COMPLETION = {
     Outcome.COMPLETED: "Job completed successfully.",

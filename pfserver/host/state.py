@@ -38,8 +38,9 @@ class StateFolder:
         """
         path = self.path / "node"
         name = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-        if not name:
-            name = f"{host}/{uuid.uuid4().hex}"
+        if "/" not in name:
+            # Nothing yet, or what earlier servers wrote: the part behind the slash.
+            name = f"{host}/{name or uuid.uuid4().hex}"
             draft = path.with_name("node.new")
             with draft.open("w", encoding="utf-8") as file:
                 file.write(name)

@@ -98,8 +98,7 @@ class RuleSet:
             values, failures = json.loads(text, parse_constant=_refuse)
             if isinstance(values, dict) and all(isinstance(one, int) for _, _, *place in failures for one in place):
                 return values, [
-                    RuleFailure(str(name), str(reason)[:REASON], *self._place(*place))
-                    for name, reason, *place in failures
+                    RuleFailure(str(name), _reason(reason), *self._place(*place)) for name, reason, *place in failures
                 ]
         except (TypeError, ValueError, RecursionError):
             pass
@@ -115,7 +114,7 @@ class RuleSet:
         variable = str(self._context.eval("pfJoined([pfCurrent], '')"))
         _, before = self._answer(self._context.eval("pfJoined(['[{},', pfStringify(pfFailures), ']'], '')"))
         line, column = self._place(*(_position(text) or (2, 1)))
-        reason = text.splitlines()[0] if text else "stopped"
+        reason = _reason(text.splitlines()[0] if text else "stopped")
         if "interrupted" in reason:
             reason = f"Script took longer than {self._rules.time_limit:g} seconds"
         elif "memory" in reason:
@@ -181,6 +180,11 @@ class RuleSet:
         if "interrupted" in reason:
             reason = f"takes longer than {LOAD_SECONDS:g} seconds to load"
         return JobFailed(Number.RULES_BROKEN, f"{name}{where}: {reason}")
+
+
+def _reason(thrown: Any) -> str:
+    """What a rule said, as text that can be written: JavaScript's may hold half a surrogate pair."""
+    return str(thrown)[:REASON].encode("utf-8", "replace").decode("utf-8")
 
 
 def to_json(value: Any) -> str:

@@ -127,8 +127,17 @@ def row_to_job(row: sa.Row[Any]) -> Job:
 def message_rows(job: Job, texts: Sequence[tuple[int, str]], time: float) -> list[tuple[Any, ...]]:
     """Rows, in the order of :data:`MESSAGE_NAMES`, of messages that follow those which the job has."""
     return [
-        (job.id, sequence, int(number), text, time) for sequence, (number, text) in enumerate(texts, job.messages + 1)
+        (job.id, sequence, int(number), _storable(text), time)
+        for sequence, (number, text) in enumerate(texts, job.messages + 1)
     ]
+
+
+def _storable(text: str) -> str:
+    """Text that every database takes, as the wire shows it: half a surrogate pair is a ``?``, zero bytes are none.
+
+    What rules throw, and what backends say of a record, may hold either.
+    """
+    return text if text.isprintable() else text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
 def artifact_to_row(job_id: int, artifact: Artifact) -> tuple[Any, ...]:

@@ -64,6 +64,9 @@ class SampleTests(SynchronousTestCase):
         watched = self.run_here("watch", "T0000001")
         self.assertEqual((watched.returncode, watched.stdout.splitlines()), (0, lines[1:]))
         self.assertEqual(self.run_here("jobs").stdout, "T0000001  SUCCESS\n")
+        # Those above are gone, as after retention; so many of them that no older one is looked for.
+        self.assertEqual(self.run_here("jobs", "--from", "T0000009").stdout, "T0000001  SUCCESS\n")
+        self.assertEqual(self.run_here("jobs", "--from", "T999999999999999999").stdout, "")
         self.assertEqual(self.run_here("queue", "default").stdout, "0 waiting in default\n")
         self.assertEqual(json.loads(self.run_here("queue", "--json").stdout), {"queue": None, "waiting": 0})
         self.assertEqual(self.run_here("cancel", "T0000001").stdout, "T0000001: Job Status = SUCCESS\n")

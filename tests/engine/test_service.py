@@ -191,6 +191,29 @@ class FaultTests(EngineCase):
         self.assertEqual((await self.ended(await self.submit())).outcome, Outcome.FAILED)
         self.flushLoggedErrors(CancelledError)
 
+    async def test_messages_that_no_database_takes(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            reporter.message(5000, "half a pair \ud800, a zero byte \0\nand a line")
+            return Outcome.PARTIAL
+
+        self.backend.work = work
+        job = await self.ended(await self.submit())
+        self.assertEqual(job.outcome, Outcome.PARTIAL)
+        self.assertIn((5000, "half a pair ?, a zero byte \nand a line"), await self.told(job))
+
+    async def test_what_nobody_foresaw_ends_the_job(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            (reporter.folder / "001.pdf").touch()
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        with patch.object(self.outputs, "publish", side_effect=ZeroDivisionError):
+            job = await self.ended(await self.submit())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(job.outcome, Outcome.FAILED)
+        self.assertEqual(list((self.root / "output").iterdir()), [])
+        self.assertEqual([number for number, _ in await self.told(job)], [100, 5016, 101, 22, 1])
+
     async def test_a_lost_worker_is_tried_again_until_the_attempts_are_spent(self) -> None:
         async def work(reporter: IReporter) -> Outcome:
             reporter.progress(Progress(documents=reporter.job.attempts))

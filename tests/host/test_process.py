@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import FileLogObserver, Logger, LogPublisher
+from twisted.logger import FileLogObserver, Logger, LogPublisher, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -40,6 +40,8 @@ class StateTests(TestCase):
         # A container has another host's name each time; the jobs that it worked on are still its own.
         self.assertEqual(first.node("press-2"), name)
         self.assertNotEqual(first.node("press"), other.node("press"))
+        (other.path / "node").write_text("0123abcd")
+        self.assertEqual((other.node("old"), other.node("new")), ("old/0123abcd", "old/0123abcd"))
         first.release()
         other.release()
 
@@ -127,10 +129,11 @@ class PortTests(TestCase):
         ports = Ports(reactor)
         await ports.listen("pageflex", "tcp:0:interface=127.0.0.1", ServerFactory())
         await ports.listen("pageflex", "tcp6:0:interface=::1".replace("::1", "\\:\\:1"), ServerFactory())
-        [(name, address), (_, address6)] = ports.addresses()
-        self.assertEqual(name, "pageflex")
-        self.assertRegex(address, r"127\.0\.0\.1:\d+")
-        self.assertRegex(address6, r"\[::1\]:\d+")
+        with capturedLogs() as events:
+            ports.announce()
+        address, address6 = [str(formatEvent(event)) for event in events]
+        self.assertRegex(address, r"^pageflex listening on 127\.0\.0\.1:\d+$")
+        self.assertRegex(address6, r"^pageflex listening on \[::1\]:\d+$")
         with self.assertRaises(ConfigurationError) as caught:
             await ports.listen("omi", f"tcp:{address.split(':')[1]}:interface=127.0.0.1", ServerFactory())
         self.assertIn("in use", str(caught.exception))

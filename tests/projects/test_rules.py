@@ -178,6 +178,10 @@ class FailureTests(RuleCase):
             [(one.variable, one.reason) for one in failures], [("A", "Script result was null"), ("B", "Error: b")]
         )
 
+    def test_a_reason_can_be_written(self) -> None:
+        for thrown in ("new Error('a\\ud800b')", "'a\\ud800b'"):
+            self.assertTrue(self.failure(f"const F = () => {{ throw {thrown} }}").reason.endswith("a?b"))
+
     def test_a_long_reason_is_cut(self) -> None:
         self.assertEqual(len(self.failure("const F = () => { throw new Error('x'.repeat(1e6)) }").reason), 1000)
 

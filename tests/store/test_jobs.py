@@ -200,7 +200,8 @@ class StepTests(StoreCase):
     async def test_one_bad_write_does_not_spoil_its_group(self) -> None:
         job = await self.running()
         good = self.store.append(job.id, messages=[(1, "good")])
-        bad = self.store.append(job.id, messages=[(1, object())])  # type: ignore[list-item]
+        unnamed = Artifact(name=None, media_type="", size=0)  # type: ignore[arg-type]
+        bad = self.store.append(job.id, messages=[(1, "bad")], artifacts=[unnamed])
         also_good = self.store.append(job.id, messages=[(1, "also good")])
         await good
         with self.assertRaises(StoreUnavailable):

@@ -14,6 +14,9 @@ from pfserver.client.servers import Servers
 from pfserver.model import job_id_of
 from pfserver.numbers import Number
 
+#: Jobs that are gone, one after another, before older ones are taken to be gone as well.
+GAP = 100
+
 
 @click.command()
 @click.option("-n", "count", default=20, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
@@ -28,8 +31,8 @@ def jobs(servers: Servers, count: int, start: str, as_json: bool) -> None:
     """
     client = client_of(servers)
     number = job_id_of(start) if start else _youngest(client)
-    shown = 0
-    while number > 0 and shown < count:
+    shown = gone = 0
+    while number > 0 and shown < count and gone < GAP:
         transaction = f"T{number:07d}"
         number -= 1
         try:
@@ -37,11 +40,10 @@ def jobs(servers: Servers, count: int, start: str, as_json: bool) -> None:
         except ServerRefused as error:
             if error.number != Number.NO_SUCH_TRANSACTION:
                 raise
-            # Removed after its time; older ones are gone as well.
-            if not start or shown:
-                break
+            # Removed after its time; an older one may still be there: what counts is when it ended.
+            gone += 1
             continue
-        shown += 1
+        shown, gone = shown + 1, 0
         word = printable(text.partition("=")[2].strip())
         click.echo(json.dumps({"transaction": transaction, "status": word}) if as_json else f"{transaction}  {word}")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 import selectors
+import signal
 import socket
 import statistics
 import sys
@@ -242,6 +243,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--repeat", type=int, default=3)
     given = parser.parse_args()
+    # The servers that it started are stopped in any case.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="omi") as scratch:
         peer = GtcmServer(Path(scratch) / "m")
         options: dict[str, Any] = {"frontends": ("omi",), "plugins": False}

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     IPushProducer,
+    ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -224,16 +225,21 @@ class PageflexProtocol(Protocol):
             return
         self._closing = True
         transport: Any = self.transport
-        if IHalfCloseableDescriptor.providedBy(self.transport):
+        if IHalfCloseableDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport):
             transport.loseWriteConnection()
-            self._timer = self.factory.clock.callLater(LINGER, self._close_fully)
         else:
+            # TLS says by itself that nothing more comes, then waits for the client to say so, too.
             transport.loseConnection()
+        self._timer = self.factory.clock.callLater(LINGER, self._close_fully)
 
     def _close_fully(self) -> None:
         self._stop_timer()
-        if self.transport is not None:
-            self.transport.loseConnection()
+        transport: Any = self.transport
+        if ISSLTransport.providedBy(self.transport):
+            # Below TLS: the client has had its time to say that it is done, too.
+            transport = transport.transport
+        if transport is not None:
+            transport.loseConnection()
 
     def abort(self) -> None:
         """Close now, whatever is unsent."""

@@ -193,13 +193,19 @@ class BlockingOMIClient:
         return conversation, circuit
 
     def _exchange(self, conversation: OMIConversation, circuit: socket.socket, data: bytes) -> list[Answer]:
+        is_answered = False
         try:
             circuit.sendall(data)
             while received := circuit.recv(65536):
                 for answers in conversation.feed(received):
+                    is_answered = True
                     return answers
         except TimeoutError as error:
             raise NoServer("the server did not answer in time") from error
         except OSError as error:
             raise NoServer(f"the circuit was lost: {error.strerror or error}") from error
+        finally:
+            if not is_answered:
+                # What still comes would be taken for the answer to the next request.
+                circuit.close()
         raise NoServer("the server has closed the circuit")

@@ -120,12 +120,14 @@ def page_count(path: Path, suffix: str = "") -> int:
 
 
 def odf_suffix(path: Path) -> str:
-    """The suffix that fits an OpenDocument result; ``.odt`` where its type is not known."""
+    """The suffix that fits an OpenDocument result; ``.odt`` for its rarer types, "" for what is no OpenDocument."""
     try:
         with zipfile.ZipFile(path) as archive:
             found = _small_part(archive, "mimetype").decode("ascii", "replace").strip()
     except (zipfile.BadZipFile, BadProject, zlib.error, NotImplementedError, EOFError):
-        return ".odt"
+        return ""
+    if not found.startswith("application/vnd.oasis.opendocument."):
+        return ""
     return next((f".{doctype}" for doctype, media_type in ODF_TYPES.items() if media_type == found), ".odt")
 
 

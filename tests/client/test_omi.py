@@ -187,6 +187,26 @@ class BlockingClientTests(OMICase):
 
         self.assertEqual(await self.in_thread(work), 3)
 
+    async def test_an_answer_that_comes_too_late_is_nobodys(self) -> None:
+        held: Deferred[None] = Deferred()
+        write = self.globals.write
+
+        async def late(function: Any) -> Any:
+            await held
+            return await write(function)
+
+        self.patch(self.globals, "write", lambda function: Deferred.fromCoroutine(late(function)))
+
+        def work(client: BlockingOMIClient) -> None:
+            client._socket.settimeout(0.05)
+            with self.assertRaisesRegex(NoServer, "in time"):
+                client.increment(7, "X")
+            reactor.callFromThread(held.callback, None)
+            with self.assertRaisesRegex(NoServer, "lost"):
+                client.increment(1, "X")
+
+        await self.in_thread(work)
+
     def test_nobody_there(self) -> None:
         with self.assertRaises(NoServer):
             BlockingOMIClient("127.0.0.1", 1)

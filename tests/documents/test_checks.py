@@ -121,7 +121,7 @@ class CheckTests(SynchronousTestCase):
         formats = {path: format_of(path) for path in (self.folder / "a.pdf", odt, png, broken, nothing)}
         self.assertEqual(list(formats.values()), ["pdf", "odf", "png", "pdf", ""])
         self.assertEqual([page_count(path) for path in (png, broken, odt)], [1, 0, 0])
-        self.assertEqual([odf_suffix(path) for path in (odt, ods, broken)], [".odt", ".ods", ".odt"])
+        self.assertEqual([odf_suffix(path) for path in (odt, ods, broken)], [".odt", ".ods", ""])
         self.assertRaises(BadProject, check_result, nothing, "pdf")
 
     def test_any_damage_gives_an_answer_or_a_refusal(self) -> None:

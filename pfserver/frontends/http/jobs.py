@@ -289,6 +289,8 @@ def _accept(job: Job, wanted: Conversion, document: Upload, output_format: str) 
     if not document.size or format_of(document.path) != output_format:
         raise Fault(Code.NOT_VALID, f"the document is not {output_format}")
     suffix = odf_suffix(document.path) if output_format == "odf" else f".{output_format}"
+    if not suffix:
+        raise Fault(Code.NOT_VALID, "the document is a zip, but no OpenDocument file")
     stem = PurePosixPath(file_name(job)).stem or "document"
     artifact = Artifact(
         name=stem + suffix,

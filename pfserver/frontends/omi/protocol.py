@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from pfserver.errors import PFServerError
 from pfserver.frontends.omi.errors import omi_error
-from pfserver.frontends.omi.limits import negotiate
+from pfserver.frontends.omi.limits import MAJOR_VERSIONS, negotiate
 from pfserver.frontends.omi.responses import error_response, fitting, lengthened, shortened, too_long
 from pfserver.frontends.omi.session import Session
 from pfserver.wire.omi import (
@@ -315,6 +315,9 @@ class OMIProtocol(Protocol):
 
     async def _connect(self, fine: ResponseHeader, body: bytes) -> bytes:
         try:
+            if body and body[0] not in MAJOR_VERSIONS:
+                # Before anything else: the fields of another version need not be ours.
+                raise OMIError(ErrorType.VERSION)
             connect = Connect.parse_all(body)
             agreement = negotiate(connect, self.factory.options.limits)
             self._session = await self.factory.admit(self, connect, agreement)

@@ -389,7 +389,7 @@ class OwnMethodTests(HttpCase):
     async def test_remote(self) -> None:
         await self.add_factory()
         await self.submit(applications=[], remote=True)
-        self.assertEqual((await self.call("jobs.poll", "My factory"))["application"], "")
+        self.assertEqual((await self.call("jobs.poll", "My factory"))["application"], "LibreOffice Writer")
 
     async def test_unknown_jobs(self) -> None:
         await self.fault(-32602, "pfserver.status", "7", 0)

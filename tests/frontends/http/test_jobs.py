@@ -7,6 +7,7 @@ import socket
 import struct
 import uuid
 import xmlrpc.client
+import zipfile
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
@@ -306,6 +307,15 @@ class FinishTests(HttpCase):
             job = await self.poll()
             await self.call("jobs.finish", "My factory", job, output_format, encoded(data))
             self.assertEqual((await self.engine.artifacts(job_id_of(name)))[0].name, expected)
+
+    async def test_a_zip_that_is_no_odf(self) -> None:
+        await self.submit(format="odf")
+        job = await self.poll()
+        with zipfile.ZipFile(self.root / "made.docx", "w") as archive:
+            archive.writestr("word/document.xml", "<document/>")
+        for data in ((self.root / "made.docx").read_bytes(), b"PK\x03\x04 cut off"):
+            await self.fault(6, "jobs.finish", "My factory", job, "odf", encoded(data))
+        await self.call("jobs.finish", "My factory", job, "odf", encoded((self.projects / "letter.odt").read_bytes()))
 
     async def test_cancelled_meanwhile(self) -> None:
         (name,) = await self.submit()

@@ -124,6 +124,12 @@ class NegotiationTests(OMICase):
             self.assertEqual(await circuit.ask(connect), error)
             await circuit.closed
 
+    async def test_another_version_is_told_whatever_its_fields_are(self) -> None:
+        circuit = await self.circuit()
+        header, _ = split_response(await circuit.raw(circuit.packed(Connect(major=3)) + b"more"))
+        self.assertEqual((header.error_class, header.error_type, header.sequence), (1, 20, 1))
+        await circuit.closed
+
     async def test_fields_that_do_not_fit_close(self) -> None:
         circuit = await self.circuit()
         content = circuit.packed(Connect(major=1))

@@ -48,7 +48,7 @@ demo: $(DONE)/run
 	$(BIN)/python tools/demo.py
 
 test: $(DONE)/test
-	$(BIN)/python -m twisted.trial --reporter=summary tests
+	$(BIN)/python -m twisted.trial --reporter=text tests
 
 check: $(DONE)/check
 	$(BIN)/ruff check .

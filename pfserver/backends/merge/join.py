@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +15,7 @@ from pfserver.backends.merge.pdf import (
     TypstPdf,
     array,
     cross_references,
+    divided,
     known_shape,
     label_tree,
     named,
@@ -25,6 +26,7 @@ from pfserver.backends.merge.pdf import (
 )
 
 _END = b"\nendobj\n"
+_NAME_OR_BRACKET = re.compile(rb"/ID<(?!<)|/Headers\[|\]|<<|<")
 _XMP_PAGES = re.compile(rb"(?<=<xmpTPg:NPages>)\d+")
 _PLAIN_STREAM = re.compile(rb"<</Length \d+/Filter/FlateDecode>>")
 
@@ -145,19 +147,22 @@ class _Joined:
         if text.startswith(b"<</Type/Page/"):
             return re.sub(rb"/StructParents (\d+)", self._moved, text, count=1)
         if text.startswith(b"<</Type/Annot"):
-            text = re.sub(rb"/F \d+/StructParent (\d+)", self._moved, text, count=1)
-            if b"]/Dest(" in text or b"]/Dest<" in text:
-                text = re.sub(rb"\]/Dest([(<])", lambda match: b"]/Dest" + self._mark(match[1]), text, count=1)
-        elif pdf.names and text.startswith(b"<</Type/StructElem") and b"/T(" not in text:
-            text = re.sub(rb"(?<=/ID)[(<]|(?<=/Headers\[)[(<][^\]]*", self._marked, text)
+            return b"".join(self._own_annotation(*pair) for pair in divided(text))
+        if pdf.names and text.startswith(b"<</Type/StructElem") and (b"/ID" in text or b"/Headers[" in text):
+            element = _OwnNames(self._mark)
+            return b"".join(element.marked(*pair) for pair in divided(text))
         return text
+
+    def _own_annotation(self, outside: bytes, string: bytes) -> bytes:
+        outside = re.sub(rb"/F \d+/StructParent (\d+)", self._moved, outside, count=1)
+        outside = re.sub(rb"(?<=\]/Dest)<(?!<)", self._mark(b"<"), outside, count=1)
+        if string and outside.endswith(b"]/Dest"):
+            string = self._mark(b"(") + string[1:]
+        return outside + string
 
     def _moved(self, match: re.Match[bytes]) -> bytes:
         begin = match.start(1) - match.start()
         return match[0][:begin] + b"%d" % (int(match[1]) + self._next_key)
-
-    def _marked(self, match: re.Match[bytes]) -> bytes:
-        return re.sub(rb"(?:(?<=\))|(?<=>)|^)[(<]", lambda one: self._mark(one[0]), match[0])
 
     def _mark(self, bracket: bytes) -> bytes:
         """The beginning of a name of this part, behind its bracket: names must be unique in the whole."""
@@ -250,3 +255,31 @@ def _is_bookmark(text: bytes) -> bool:
 
 def _entries(names: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join(name + reference for name, reference in sorted(names))
+
+
+class _OwnNames:
+    """Makes the names in a structure element those of its part: its own, and those of the header cells of a cell.
+
+    :param mark: gives the beginning of a name, behind its bracket.
+    """
+
+    def __init__(self, mark: Callable[[bytes], bytes]) -> None:
+        self._mark = mark
+        self._in_headers = False
+
+    def marked(self, outside: bytes, string: bytes) -> bytes:
+        """The next piece outside of strings, and the string behind it."""
+        outside = _NAME_OR_BRACKET.sub(self._hexadecimal, outside)
+        if string and (self._in_headers or outside.endswith(b"/ID")):
+            string = self._mark(b"(") + string[1:]
+        return outside + string
+
+    def _hexadecimal(self, match: re.Match[bytes]) -> bytes:
+        found = match[0]
+        if found in (b"/Headers[", b"]"):
+            self._in_headers = found != b"]"
+        elif found == b"/ID<":
+            return b"/ID" + self._mark(b"<")
+        elif found == b"<" and self._in_headers:
+            return self._mark(b"<")
+        return found

@@ -273,6 +273,15 @@ def _strings(text: bytes) -> Iterator[tuple[int, int]]:
         raise UnknownShape("a string without an end")
 
 
+def divided(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """A text as what lies outside of its strings, each piece with the string that follows it; the last with none."""
+    at = 0
+    for begin, end in _strings(text) if b"(" in text else ():
+        yield text[at:begin], text[begin:end]
+        at = end
+    yield text[at:], b""
+
+
 def without_strings(text: bytes) -> bytes:
     """A text without its strings."""
     pieces, at = [], 0

@@ -30,6 +30,11 @@ def moved(value: Any, by: int) -> Any:
     return (kind, page + by, mark)
 
 
+def holds_content(value: Any) -> bool:
+    """Whether a piece of structure, at any depth, points to something on a page."""
+    return any(holds_content(kid) for kid in value[3]) if len(value) == 4 else True
+
+
 class JoinTests(ShopCase):
     def joined(self, parts: list[bytes], bookmarks: list[Bookmark]) -> bytes:
         folder = Path(self.mktemp())
@@ -51,8 +56,9 @@ class JoinTests(ShopCase):
         for first, part in zip(firsts, parts, strict=True):
             for page, where, to in part.links:
                 links.append((page + first, where, to if isinstance(to, str) else [to[0] + first, *to[1:]]))
-            for _, _, _, kids in part.structure or []:
-                elements += [moved(kid, first) for kid in kids]
+            kids = [kid for one in part.structure or [] for kid in one[3]]
+            # A part whose structure holds nothing (an empty heading, say) has none to join.
+            elements += [moved(kid, first) for kid in kids] if any(map(holds_content, kids)) else []
             labels += part.labels
         self.assertEqual(whole.links, links, note)
         self.assertEqual([kid for one in whole.structure or [] for kid in one[3]], elements, note)
@@ -75,6 +81,13 @@ class JoinTests(ShopCase):
         records = [{"text": "(1 0 R)", "n": "1"}, {"text": "漢\\)", "n": "3"}, {"text": "(1 0 R)", "n": "1"}]
         for piece in PIECES:
             self.assertJoins([piece], records)
+
+    def test_texts_that_look_like_names(self) -> None:
+        hostile = ["/ID(x)", "/ID<41>", "/Headers[(a)(b)", "]/Dest(x)", "]/Dest<41>", "/F 4/StructParent 0", "/T(x)"]
+        records = [{"text": text, "n": "1"} for text in hostile]
+        named = ["footnote(r.text)", 'link("https://example.org/" + r.text, r.text)', 'image("dot.svg", alt: r.text)']
+        cells = "table(columns: 2, table.header[A][#r.text], [a], r.text)"
+        self.assertJoins([*named, cells, "[#figure(rect(), caption: [x], alt: r.text) <f>]", "[@f]"], records)
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=5, unique=True), RECORDS, st.sampled_from(PAGES))

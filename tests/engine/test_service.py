@@ -104,6 +104,7 @@ class QueueTests(EngineCase):
 
         self.backend.work = work
         low = [await self.submit() for _ in range(3)]
+        await self.until(lambda: len(gates) == 2)
         urgent = await self.submit(priority=9)
         night = [await self.submit(queue="night") for _ in range(2)]
         await self.until(lambda: len(gates) == 3)

@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -21,6 +20,7 @@ from pfserver.frontends.omi.errors import omi_error
 from pfserver.frontends.omi.limits import MAJOR_VERSIONS, negotiate
 from pfserver.frontends.omi.responses import error_response, fitting, lengthened, shortened, too_long
 from pfserver.frontends.omi.session import Session
+from pfserver.host.sockets import plain_socket
 from pfserver.wire.omi import (
     CLASS,
     CircuitError,
@@ -80,12 +80,11 @@ class OMIProtocol(Protocol):
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
-        # A reply goes to the socket at once: the reactor would only send it in its next turn, after four more system
-        # calls, which is as long as the rest of a get takes. What the socket does not take, the transport keeps, and as
-        # a pull producer we hear when it is gone. What wraps a socket (TLS above all) hands its methods through, and
-        # must not be passed by: there we are told to pause.
-        if isinstance(transport, Connection) and not transport.TLS:
-            self._send_now = transport.writeSomeData
+        # What a socket does not take at once, the transport keeps, and as a pull producer we hear when it is gone.
+        # Where something wraps the socket, we are told to pause.
+        plain = plain_socket(transport)
+        if plain is not None:
+            self._send_now = plain.writeSomeData
         transport.registerProducer(self, self._send_now is None)
         self._since = self.factory.clock.seconds()
         self.factory.opened(self)

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from pfserver.frontends.pageflex.commands import Commands
 from pfserver.frontends.pageflex.protocol import LINGER, PageflexProtocol
+from pfserver.host.deadlines import Deadlines
 from pfserver.interfaces import IFrontEnd, IFrontEndPlugin, IFrontEndServices
 from pfserver.options import read_table
 from pfserver.wire.pageflex import Limits
@@ -51,6 +52,10 @@ class PageflexFactory(ServerFactory):
         self.clock = clock
         self.timeout = options.timeout
         self.limits = Limits(packet_bytes=options.packet_bytes, depth=options.depth, variables=options.variables)
+        self.incomplete: Deadlines[PageflexProtocol] = Deadlines(clock, options.timeout, PageflexProtocol.too_slow)
+        """Connections whose packet is not complete."""
+        self.lingering: Deadlines[PageflexProtocol] = Deadlines(clock, LINGER, PageflexProtocol.close_fully)
+        """Connections that have their reply and are not closed by their client yet."""
         self._most = options.connections
         self._open: set[PageflexProtocol] = set()
         self._none_left: Deferred[None] | None = None
@@ -69,22 +74,25 @@ class PageflexFactory(ServerFactory):
     def forget(self, protocol: PageflexProtocol) -> None:
         """A connection is gone."""
         self._open.discard(protocol)
+        self.incomplete.discard(protocol)
+        self.lingering.discard(protocol)
         if not self._open and self._none_left is not None:
             none_left, self._none_left = self._none_left, None
             none_left.callback(None)
 
     async def close_all(self) -> None:
         """Close what is still open: what was written may be read for a moment, then it ends."""
-        if not self._open:
-            return
-        self._none_left = Deferred()
-        done = self._none_left
-        timer = self.clock.callLater(LINGER, self._abort_all)
-        for protocol in list(self._open):
-            protocol.close()
-        await done
-        if timer.active():
-            timer.cancel()
+        if self._open:
+            self._none_left = Deferred()
+            done = self._none_left
+            timer = self.clock.callLater(LINGER, self._abort_all)
+            for protocol in list(self._open):
+                protocol.close()
+            await done
+            if timer.active():
+                timer.cancel()
+        self.incomplete.stop()
+        self.lingering.stop()
 
     def _abort_all(self) -> None:
         for protocol in list(self._open):

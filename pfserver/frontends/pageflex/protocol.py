@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     IPushProducer,
@@ -22,6 +23,7 @@ from zope.interface import implementer
 from pfserver.errors import PFServerError, ServerBusy
 from pfserver.frontends.pageflex.commands import Answer
 from pfserver.frontends.pageflex.errors import number_of
+from pfserver.host.sockets import plain_socket
 from pfserver.interfaces import IFollower
 from pfserver.model import Message
 from pfserver.numbers import Number
@@ -57,11 +59,13 @@ class PageflexProtocol(Protocol):
 
     def __init__(self) -> None:
         self._reader: PacketReader | None = None
-        self._timer: IDelayedCall | None = None
         self._encoding = DEFAULT_ENCODING
         self._follower: IFollower | None = None
         self._paused: Deferred[None] | None = None
         self._closing = False
+        self._written = False
+        # Whether our side is closed, and the socket with it as soon as the client has closed its own.
+        self._half_closed = False
         self._lost = False
 
     # -- Protocol --------
@@ -72,7 +76,7 @@ class PageflexProtocol(Protocol):
             self._refuse(ServerBusy("the server has as many connections as it may; try again later"))
             return
         self._reader = PacketReader(self.factory.limits)
-        self._timer = self.factory.clock.callLater(self.factory.timeout, self._too_slow)
+        self.factory.incomplete.add(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the packet; whatever follows it is ignored."""
@@ -89,7 +93,7 @@ class PageflexProtocol(Protocol):
     def readConnectionLost(self) -> None:
         """The client has closed its sending side: the end of a packet, or nothing at all (Pageflex: monitor)."""
         if self._closing:
-            self._close_fully()
+            self.close_fully()
         elif self._reader is not None:
             try:
                 packet = self._reader.at_eof()
@@ -105,7 +109,6 @@ class PageflexProtocol(Protocol):
         """The connection is gone. A job goes on without its monitor."""
         self._lost = True
         self._reader = None
-        self._stop_timer()
         if self._follower is not None:
             self._follower.stop()
         self.resumeProducing()
@@ -137,8 +140,7 @@ class PageflexProtocol(Protocol):
         return str(getattr(self.transport.getPeer(), "host", "")) if self.transport else ""
 
     def _carry_out(self, packet: Packet) -> None:
-        self._reader = None
-        self._stop_timer()
+        self._received()
         self._encoding = response_encoding(packet)
         Deferred.fromCoroutine(self._answer(packet)).addErrback(self._broken)
 
@@ -152,10 +154,13 @@ class PageflexProtocol(Protocol):
             if answer.follower is not None:
                 answer.follower.stop()
             return
-        self._write(reply_line(Number.OK, answer.result, self._encoding))
+        reply = reply_line(Number.OK, answer.result, self._encoding)
         if answer.follower is not None or answer.log_of is not None:
+            self._write(reply)
             await self._tell(answer)
-        self.close()
+            self.close()
+        else:
+            self.close(reply)
 
     async def _tell(self, answer: Answer) -> None:
         transport: Any = self.transport
@@ -186,8 +191,8 @@ class PageflexProtocol(Protocol):
 
     # -- replies that end the connection --------
 
-    def _too_slow(self) -> None:
-        self._timer = None
+    def too_slow(self) -> None:
+        """The packet is not complete in time."""
         seconds = f"{self.factory.timeout:g}"
         self._refuse(PacketError(Number.TOO_SLOW, f"the packet was not complete within {seconds} seconds"))
 
@@ -206,46 +211,66 @@ class PageflexProtocol(Protocol):
         self._finish_with(Number.INTERNAL, "internal error; the server's log has the details")
 
     def _finish_with(self, number: Number, text: str) -> None:
+        self._received()
+        self.close(reply_line(number, text, self._encoding))
+
+    def _received(self) -> None:
+        """All of the packet is here, or nobody waits for it any more."""
         self._reader = None
-        self._stop_timer()
-        if not self._lost and not self._closing:
-            self._write(reply_line(number, text, self._encoding))
-            self.close()
+        self.factory.incomplete.discard(self)
 
     def _write(self, data: bytes) -> None:
         if not self._lost and self.transport is not None:
+            self._written = True
             self.transport.write(data)
 
-    def close(self) -> None:
-        """Say that this was all, then wait a little for the client to read it.
+    def close(self, last: bytes = b"") -> None:
+        """Write ``last``, say that this was all, then wait a little for the client to read it.
 
         Closing at once while the client still sends would throw the reply away with a reset.
         """
         if self._lost or self._closing or self.transport is None:
             return
         self._closing = True
+        self.factory.lingering.add(self)
+        if last and not self._written:
+            last = self._write_at_once(last)
+            if self._half_closed:
+                return
+        self._write(last)
         transport: Any = self.transport
-        if IHalfCloseableDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport):
-            transport.loseWriteConnection()
-        else:
+        if ISSLTransport.providedBy(self.transport) or not IHalfCloseableDescriptor.providedBy(self.transport):
             # TLS says by itself that nothing more comes, then waits for the client to say so, too.
             transport.loseConnection()
-        self._timer = self.factory.clock.callLater(LINGER, self._close_fully)
+        else:
+            transport.loseWriteConnection()
 
-    def _close_fully(self) -> None:
-        self._stop_timer()
+    def _write_at_once(self, last: bytes) -> bytes:
+        """Write all that there is to say, and close our side of a plain socket that takes it; gives what is left."""
+        plain = plain_socket(self.transport)
+        if plain is None:
+            return last
+        sent = plain.writeSomeData(last)
+        if sent == len(last):
+            self._half_closed = True
+            with suppress(OSError):
+                plain.getHandle().shutdown(socket.SHUT_WR)
+        # An error comes back where the connection is lost: the transport will find that, too.
+        return last[sent:] if isinstance(sent, int) else last
+
+    def close_fully(self) -> None:
+        """The client has closed its side, or did not do so for too long."""
         transport: Any = self.transport
-        if transport is not None:
-            below = transport.transport if ISSLTransport.providedBy(self.transport) else transport
-            below.loseConnection()
+        if transport is None:
+            return
+        if self._half_closed:
+            transport.connectionLost(Failure(ConnectionDone()))
+            return
+        below = transport.transport if ISSLTransport.providedBy(self.transport) else transport
+        below.loseConnection()
 
     def abort(self) -> None:
         """Close now, whatever is unsent."""
         transport: Any = self.transport
         if transport is not None:
             transport.abortConnection()
-
-    def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()

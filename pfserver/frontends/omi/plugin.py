@@ -25,6 +25,7 @@ from pfserver.frontends.omi.protocol import OMIProtocol
 from pfserver.frontends.omi.routines import RoutineTable, read_routines
 from pfserver.frontends.omi.session import Rooms, Session
 from pfserver.frontends.omi.trees import JobTree
+from pfserver.host.hub import ReadHub
 from pfserver.interfaces import IEngine, IFrontEnd, IFrontEndPlugin, IFrontEndServices
 from pfserver.options import read_table
 from pfserver.wire.omi import Connect, Operation
@@ -105,6 +106,7 @@ class OMIFactory(ServerFactory):
     def __init__(
         self, options: OMIOptions, rooms: Rooms, engine: IEngine, clock: IReactorTime, implementation: str
     ) -> None:
+        self.hub = ReadHub()
         self.options = options
         self.clock = clock
         self.implementation = implementation.encode()[:255]

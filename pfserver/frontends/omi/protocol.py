@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -61,7 +62,8 @@ class OMIProtocol(Protocol):
         self._working = False
         self._busy = False
         self._paused = False
-        self._send_now: Callable[[bytes], int | Exception] | None = None
+        self._plain: Connection | None = None
+        self._send_now: Callable[[bytes], int] | None = None
         self._reading = True
         self._closing = False
         self._lost = False
@@ -82,9 +84,10 @@ class OMIProtocol(Protocol):
             transport.setTcpKeepAlive(True)
         # What a socket does not take at once, the transport keeps, and as a pull producer we hear when it is gone.
         # Where something wraps the socket, we are told to pause.
-        plain = plain_socket(transport)
+        plain = self._plain = plain_socket(transport)
         if plain is not None:
-            self._send_now = plain.writeSomeData
+            self._send_now = plain.getHandle().send
+            self.factory.hub.add(plain)
         transport.registerProducer(self, self._send_now is None)
         self._since = self.factory.clock.seconds()
         self.factory.opened(self)
@@ -95,7 +98,7 @@ class OMIProtocol(Protocol):
             return
         self._active = True
         try:
-            self._waiting.extend(self._frames.feed(data))
+            contents = self._frames.feed(data)
         except CircuitError as error:
             self.log.info("circuit.refused", peer=self.peer, reason=str(error))
             self.close()
@@ -104,12 +107,24 @@ class OMIProtocol(Protocol):
             self._begun = None
         elif self._begun is None:
             self._begun = self.factory.clock.seconds()
-        if not self._busy:
-            self._work()
+        if len(contents) == 1 and not (self._waiting or self._busy or self._paused):
+            # The usual, the short way: one message, and nothing before it.
+            answered = self._answer(contents[0])
+            if isinstance(answered, bytes) and not self._is_closing():
+                self._write(answered)
+                if self._paused:
+                    self._pace()
+            else:
+                self._take(answered)
+        else:
+            self._waiting.extend(contents)
+            if not self._busy:
+                self._work()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The circuit is gone, and the session with it; what was begun is finished."""
         self._lost = True
+        self._stop_reading()
         self._waiting.clear()
         self._ready.clear()
         if self._session is not None:
@@ -166,6 +181,7 @@ class OMIProtocol(Protocol):
         self._begun = self.factory.clock.seconds()
         if self.transport is not None and not self._lost:
             transport: Any = self.transport
+            self._stop_reading()
             transport.unregisterProducer()
             transport.loseConnection()
 
@@ -173,6 +189,7 @@ class OMIProtocol(Protocol):
         """Close now."""
         transport: Any = self.transport
         if transport is not None and not self._lost:
+            self._stop_reading()
             transport.abortConnection()
 
     # -- messages --------
@@ -182,7 +199,7 @@ class OMIProtocol(Protocol):
         self._working = True
         size = 0
         while self._waiting and not (self._busy or self._paused or self._closing):
-            self._carry_out(self._waiting.popleft())
+            self._take(self._answer(self._waiting.popleft()))
             size += len(self._ready[-1]) if self._ready else 0
             if size > _ENOUGH:
                 self._flush()
@@ -191,8 +208,7 @@ class OMIProtocol(Protocol):
         self._flush()
         self._pace()
 
-    def _carry_out(self, content: bytes) -> None:
-        answered = self._answer(content)
+    def _take(self, answered: bytes | Deferred[bytes]) -> None:
         if isinstance(answered, Deferred):
             self._busy = True
             answered.addCallbacks(self._answered, self._broken)
@@ -202,8 +218,7 @@ class OMIProtocol(Protocol):
     def _answered(self, reply: bytes) -> None:
         self._busy = False
         self._ready.append(reply)
-        if self._session is not None and self._session.closing:
-            self._closing = True
+        self._closing = self._is_closing()
         if not self._working:
             self._work()
 
@@ -212,6 +227,10 @@ class OMIProtocol(Protocol):
         self.log.failure("message.failed", failure, peer=self.peer)
         self._busy = False
         self.close()
+
+    def _is_closing(self) -> bool:
+        """Whether the next reply is the last."""
+        return self._closing or (self._session is not None and self._session.closing)
 
     def _flush(self) -> None:
         if self._ready and not self._lost and self.transport is not None:
@@ -226,26 +245,41 @@ class OMIProtocol(Protocol):
         if self._send_now is None or self._paused:
             transport.write(data)
             return
-        sent = self._send_now(data)
-        # An exception comes back where the circuit is lost: the transport will find that too.
-        rest = data[sent:] if isinstance(sent, int) else data
-        if rest:
+        try:
+            sent = self._send_now(data)
+        except OSError:
+            # There is no room for more, or the circuit is lost: the transport will find that, too.
+            sent = 0
+        if sent < len(data):
             self._paused = True
-            transport.write(rest)
+            transport.write(data[sent:])
 
     def _pace(self) -> None:
         """Read no more than can be answered."""
         reading = not (self._paused or (self._busy and self._waiting))
         if reading is not self._reading and not self._lost and not self._closing:
             self._reading = reading
-            transport: Any = self.transport
             if reading:
                 if self._begun is not None:
                     # The time that we did not read is not the agent's.
                     self._begun = self.factory.clock.seconds()
-                transport.resumeProducing()
+                self._start_reading()
             else:
-                transport.pauseProducing()
+                self._stop_reading()
+
+    def _start_reading(self) -> None:
+        transport: Any = self.transport
+        if self._plain is not None:
+            self.factory.hub.add(self._plain)
+        else:
+            transport.resumeProducing()
+
+    def _stop_reading(self) -> None:
+        transport: Any = self.transport
+        if self._plain is not None:
+            self.factory.hub.discard(self._plain)
+        elif not self._lost:
+            transport.pauseProducing()
 
     # -- one message --------
 
@@ -253,6 +287,10 @@ class OMIProtocol(Protocol):
         session = self._session
         if session is None:
             return self._before_session(content)
+        if not self._is_bunched and len(content) >= _HEADER:
+            fetched = session.fetch(content)
+            if fetched is not None:
+                return self._message(fetched)
         try:
             parts = split_bunch(content) if self._is_bunched else [content]
         except FormatError as error:
@@ -289,8 +327,11 @@ class OMIProtocol(Protocol):
         if self._is_bunched:
             reply = bunch(responses)
             return reply if len(reply) <= limit else bunch(fitting(responses, limit))
-        reply = message(responses[0])
-        return reply if len(reply) <= limit else message(too_long(responses[0]))
+        return self._message(responses[0])
+
+    def _message(self, response: bytes) -> bytes:
+        reply = message(response)
+        return reply if len(reply) <= self._frames.limit else message(too_long(response))
 
     def _refuse(self, parts: Sequence[bytes], error: OMIError) -> bytes:
         """What cannot be read is answered and ends the circuit: nobody knows what the agent means by what follows."""

@@ -73,12 +73,29 @@ class Session:
         self._requests = requests
         data = Data(rooms.keys, agent, agreement)
         self._fetches = {_PREFIX + bytes([operation]): decode for operation, decode in data.fetches.items()}
+        self._read: Callable[..., bytes] = rooms.globals.read
         self._updates = {_PREFIX + bytes([operation]): decode for operation, decode in data.updates.items()}
 
     def end(self) -> None:
         """The session is over: its locks are free, and a message that is still at work takes no more."""
         self.ended = True
         self._rooms.locks.release(self.number)
+
+    def fetch(self, part: bytes) -> bytes | None:
+        """The response to a request that only fetches from stored globals, most of what there is; None to any other.
+
+        The request has 12 bytes at least.
+        """
+        decode = self._fetches.get(part[:4])
+        if decode is None:
+            return None
+        try:
+            perform, argument = decode(part)
+            return FINE + part[8:12] + self._read(perform, argument)
+        except OMIError as error:
+            return error_response(error, part[8:12])
+        except LiveReference:
+            return None
 
     def answer(self, parts: Sequence[bytes]) -> Sequence[bytes] | Deferred[Sequence[bytes]] | None:
         """The responses to the requests of one message, in order; None where one has no short header of class 1.

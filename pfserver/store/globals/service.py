@@ -109,11 +109,11 @@ class Globals:
 
     # -- reading --------
 
-    def read(self, function: Callable[[IGlobalsView], Any]) -> Any:
+    def read(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See ``IGlobals``."""
         if self._is_lazy and self._batch is not None and self._batch.view is not None:
-            return function(self._batch.view)
-        return function(self._snapshot.view())
+            return function(self._batch.view, *arguments)
+        return function(self._snapshot.view(), *arguments)
 
     # -- updating --------
 

@@ -42,6 +42,9 @@ class FrameReader:
                 return []
             data = bytes(self._kept)
             self._kept.clear()
+        elif len(data) >= 4 and 4 + _VI.unpack_from(data)[0] == len(data) <= self.limit:
+            # The usual.
+            return [data[4:]]
         messages = []
         position, end = 0, len(data)
         self._needed = 4

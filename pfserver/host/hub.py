@@ -8,6 +8,7 @@ descriptor, and reads them in one turn. All but reading stays with their transpo
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -33,7 +34,7 @@ class ReadHub:
     def __init__(self) -> None:
         self._reactor: Any = None
         self._poller: Any = None
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, tuple[Callable[[int], bytes], Connection]] = {}
         self._descriptors: dict[Connection, int] = {}
 
     def add(self, connection: Connection) -> None:
@@ -45,7 +46,7 @@ class ReadHub:
         connection.stopReading()
         descriptor = connection.fileno()
         self._poller.register(descriptor, select.EPOLLIN)
-        self._connections[descriptor] = connection
+        self._connections[descriptor] = connection.socket.recv, connection
         self._descriptors[connection] = descriptor
 
     def discard(self, connection: Connection) -> None:
@@ -76,25 +77,25 @@ class ReadHub:
 
     def doRead(self) -> None:
         """Read what there is."""
-        connections = self._connections
         for descriptor, _ in self._poller.poll(0, AT_ONCE):
-            connection = connections.get(descriptor)
-            if connection is None:
-                continue
-            try:
-                data = connection.socket.recv(READ_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                data = b""
+            if descriptor in self._connections:
+                self._read(*self._connections[descriptor])
+
+    def _read(self, receive: Callable[[int], bytes], connection: Connection) -> None:
+        try:
+            data = receive(READ_BYTES)
             if data:
-                try:
-                    connection.protocol.dataReceived(data)
-                except Exception:  # noqa: BLE001 - one protocol's fault must not end the others' reading
-                    self.log.failure("connection.broken")
-                    self.discard(connection)
-                    connection.abortConnection()
-            else:
-                # Its reactor finds the same and ends it in its own way.
-                self.discard(connection)
-                connection.startReading()
+                connection.protocol.dataReceived(data)
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        except Exception:  # noqa: BLE001 - one protocol's fault must not end the others' reading
+            self.log.failure("connection.broken")
+            self.discard(connection)
+            connection.abortConnection()
+            return
+        # Its reactor finds the same and ends it in its own way.
+        self.discard(connection)
+        connection.startReading()

@@ -26,7 +26,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from pfserver.errors import ConfigurationError, StoreUnavailable
-from pfserver.interfaces import IGlobals, IGlobalsUpdate, IGlobalsView
+from pfserver.interfaces import IGlobals, IGlobalsUpdate
 from pfserver.store.globals.batch import Batch, finish
 from pfserver.store.globals.file import MAP_SIZE, GlobalsFile, unavailable
 from pfserver.store.globals.keys import key_below, key_of

@@ -1,0 +1,137 @@
+"""The hub on real loopback sockets: it reads, and all else stays with the transports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor as any_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from pfserver.host.hub import ReadHub
+
+reactor: Any = any_reactor
+
+
+class Echo(Protocol):
+    """Answers through its transport; ``!`` is a fault."""
+
+    def connectionMade(self) -> None:
+        factory: Any = self.factory
+        self.hub: ReadHub = factory.hub
+        self.lost: Deferred[None] = Deferred()
+        self.reason = connectionDone
+        factory.made.append(self)
+        self.hub.add(self.transport)  # type: ignore[arg-type]
+
+    def dataReceived(self, data: bytes) -> None:
+        if b"!" in data:
+            raise ZeroDivisionError("a fault")
+        self.transport.write(data)  # type: ignore[union-attr]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.hub.discard(self.transport)  # type: ignore[arg-type]
+        self.reason = reason
+        self.lost.callback(None)
+
+
+class Client(Protocol):
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.callback(None)
+
+
+class HubTests(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.hub = ReadHub()
+        self.factory: Any = ServerFactory.forProtocol(Echo)
+        self.factory.hub = self.hub
+        self.factory.made = []
+        self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        self.addCleanup(self.port.stopListening)
+
+    async def connect(self) -> tuple[Client, Echo]:
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        count = len(self.factory.made)
+        client = await connectProtocol(endpoint, Client())
+        await self.until(lambda: len(self.factory.made) > count)
+        return client, self.factory.made[-1]
+
+    async def until(self, condition: Any) -> None:
+        while not condition():
+            await deferLater(reactor, 0.001)
+
+    async def close(self, client: Client, server: Echo) -> None:
+        client.transport.loseConnection()  # type: ignore[union-attr]
+        await server.lost
+        await client.lost
+
+    async def test_each_gets_its_own(self) -> None:
+        pairs = [await self.connect() for _ in range(20)]
+        for number, (client, _) in enumerate(pairs):
+            client.transport.write(b"%d" % number * 5)  # type: ignore[union-attr]
+        for number, (client, _) in enumerate(pairs):
+            await self.until(lambda client=client: len(client.received) >= 5)
+            self.assertEqual(client.received, b"%d" % number * 5)
+        for client, server in pairs:
+            await self.close(client, server)
+        self.assertNotIn(self.hub, reactor.getReaders())
+
+    async def test_an_end_is_the_transport_s(self) -> None:
+        client, server = await self.connect()
+        client.transport.loseConnection()  # type: ignore[union-attr]
+        await server.lost
+        self.assertIsNotNone(server.reason.check(ConnectionDone))
+        await client.lost
+        self.assertNotIn(self.hub, reactor.getReaders())
+
+    async def test_a_fault_ends_one_connection_only(self) -> None:
+        (bad, broken), (good, server) = await self.connect(), await self.connect()
+        bad.transport.write(b"!")  # type: ignore[union-attr]
+        await broken.lost
+        self.assertIsNotNone(broken.reason.check(ConnectionAborted))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await bad.lost
+        good.transport.write(b"still here")  # type: ignore[union-attr]
+        await self.until(lambda: good.received == b"still here")
+        await self.close(good, server)
+
+    async def test_discarded_it_is_not_read_and_added_again_it_is(self) -> None:
+        (client, server), (other, other_server) = await self.connect(), await self.connect()
+        self.hub.discard(server.transport)  # type: ignore[arg-type]
+        client.transport.write(b"one")  # type: ignore[union-attr]
+        other.transport.write(b"two")  # type: ignore[union-attr]
+        await self.until(lambda: other.received == b"two")
+        self.assertEqual(client.received, b"")
+        self.hub.add(server.transport)  # type: ignore[arg-type]
+        await self.until(lambda: client.received == b"one")
+        await self.close(client, server)
+        await self.close(other, other_server)
+
+    async def test_one_may_end_another_in_the_same_turn(self) -> None:
+        (first, one), (second, two) = await self.connect(), await self.connect()
+
+        def end_both(data: bytes) -> None:
+            for protocol in (one, two):
+                self.hub.discard(protocol.transport)  # type: ignore[arg-type]
+                protocol.transport.abortConnection()  # type: ignore[union-attr]
+
+        one.dataReceived = two.dataReceived = end_both  # type: ignore[method-assign,assignment]
+        first.transport.write(b"x")  # type: ignore[union-attr]
+        second.transport.write(b"x")  # type: ignore[union-attr]
+        for protocol in (one, two, first, second):
+            await protocol.lost
+        self.assertNotIn(self.hub, reactor.getReaders())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import select
 import socket
 import statistics
 import subprocess
@@ -36,6 +37,9 @@ from tests.support.process import ServerProcess  # noqa: E402
 ADDED_MS, ABOVE_MIB, POLL_RATIO = 15.0, 40.0, 3.0
 
 MIB = 1024 * 1024
+#: Factories that poll at once; SimpleXMLRPCServer lets five wait.
+FACTORIES = 4
+
 UNO_PYTHON = "/usr/bin/python3"
 NAME = "bench"
 
@@ -173,24 +177,38 @@ def high_water(pid: int) -> float:
 
 
 def polls(folder: Path, count: int, repeat: int) -> None:
-    """Polls a second over one connection that is kept, of a server that has nothing to do."""
-    ours, theirs, kept = [], [], []
+    """Polls a second with nothing to do: of factories at once, and of one alone."""
     with (
         server_of(folder / "polls") as (server, _),
         standard_server("HTTP/1.0") as standard,
         standard_server("HTTP/1.1") as keeping,
     ):
+        rates: dict[tuple[str, int], list[float]] = {}
         for _ in range(repeat):
-            theirs.append(poll_rate(("127.0.0.1", standard), count, keep=False))
-            kept.append(poll_rate(("127.0.0.1", keeping), count))
-            ours.append(poll_rate(server.addresses["http"], count))
-    ratio = statistics.median([one / other for one, other in zip(ours, theirs, strict=True)])
-    ratio_kept = statistics.median([one / other for one, other in zip(ours, kept, strict=True)])
-    print(f"polls with no job from one client, {repeat} rounds of {count}")
-    print(f"  SimpleXMLRPCServer as it comes, HTTP/1.0: {statistics.median(theirs):6.0f}/s")
-    print(f"     the same with HTTP/1.1 and keep-alive: {statistics.median(kept):6.0f}/s (serves no other client then)")
-    print(f"                      pfserver, keep-alive: {statistics.median(ours):6.0f}/s")
-    print(f"  ratio: {ratio:.2f}, with keep-alive on both sides {ratio_kept:.2f}   target: at least {POLL_RATIO:.0f}")
+            for clients in (FACTORIES, 1):
+                theirs = poll_rate(("127.0.0.1", standard), count, clients, keep=False)
+                ours = poll_rate(server.addresses["http"], count, clients)
+                rates.setdefault(("theirs", clients), []).append(theirs)
+                rates.setdefault(("ours", clients), []).append(ours)
+            # It serves no other client as long as one keeps its connection.
+            rates.setdefault(("kept", 1), []).append(poll_rate(("127.0.0.1", keeping), count, 1))
+
+    def line(name: str, key: tuple[str, int]) -> str:
+        return f"  {name:>40}: {statistics.median(rates[key]):6.0f}/s"
+
+    def times(ours: tuple[str, int], other: tuple[str, int]) -> float:
+        return statistics.median([one / two for one, two in zip(rates[ours], rates[other], strict=True)])
+
+    print(f"polls with no job, {repeat} rounds of {count}")
+    for clients in (FACTORIES, 1):
+        print(f"  from {clients} at once" if clients > 1 else "  from one, which waits for each answer")
+        print(line("SimpleXMLRPCServer as it comes, HTTP/1.0", ("theirs", clients)))
+        if clients == 1:
+            print(line("the same with HTTP/1.1 and keep-alive", ("kept", 1)))
+        print(line("pfserver, keep-alive", ("ours", clients)))
+        kept = f", with keep-alive on both sides {times(('ours', 1), ('kept', 1)):.2f}" if clients == 1 else ""
+        ratio = times(("ours", clients), ("theirs", clients))
+        print(f"  ratio: {ratio:.2f}{kept}   target: at least {POLL_RATIO:.0f}")
 
 
 @contextmanager
@@ -219,37 +237,47 @@ def serve(protocol: str) -> None:
     server.serve_forever()
 
 
-def poll_rate(address: tuple[str, int], count: int, *, keep: bool = True) -> float:
-    """Polls a second, over one connection or each over one of its own."""
+def poll_rate(address: tuple[str, int], count: int, clients: int, *, keep: bool = True) -> float:
+    """Polls a second of so many clients, each over one connection, or over one for each poll."""
     head = f"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: {len(POLL)}\r\n\r\n"
     request = head.encode() + POLL
-    if not keep:
-        begin = time.perf_counter()
-        for _ in range(count):
-            with socket.create_connection(address, 60) as connection:
-                exchange(connection, request)
-        return count / (time.perf_counter() - begin)
-    with socket.create_connection(address, 60) as connection:
+    poller = select.epoll()
+    answers: dict[int, tuple[socket.socket, bytes]] = {}
+
+    def begin_one() -> None:
+        connection = socket.socket()
+        connection.connect(address)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(100):
-            exchange(connection, request)
-        begin = time.perf_counter()
-        for _ in range(count):
-            exchange(connection, request)
-        return count / (time.perf_counter() - begin)
+        connection.sendall(request)
+        answers[connection.fileno()] = connection, b""
+        poller.register(connection, select.EPOLLIN)
 
-
-def exchange(connection: socket.socket, request: bytes) -> None:
-    """One request and its whole answer."""
-    connection.sendall(request)
-    answer = b""
-    while b"</methodResponse>" not in answer:
-        data = connection.recv(65536)
-        if not data:
-            raise SystemExit("the server has closed the connection")
-        answer += data
-    if b"<fault>" in answer:
-        raise SystemExit(answer.decode())
+    for _ in range(clients):
+        begin_one()
+    done, begin = 0, time.perf_counter()
+    while done < count:
+        for descriptor, _ in poller.poll():
+            connection, answer = answers[descriptor]
+            more = connection.recv(65536)
+            answer += more
+            if not more or b"<fault>" in answer:
+                raise SystemExit(f"the server does not answer a poll: {answer!r}")
+            if b"</methodResponse>" not in answer:
+                answers[descriptor] = connection, answer
+                continue
+            done += 1
+            if keep:
+                answers[descriptor] = connection, b""
+                connection.sendall(request)
+            else:
+                del answers[descriptor]
+                connection.close()
+                begin_one()
+    rate = done / (time.perf_counter() - begin)
+    for connection, _ in answers.values():
+        connection.close()
+    poller.close()
+    return rate
 
 
 if __name__ == "__main__":

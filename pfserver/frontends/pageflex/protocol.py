@@ -23,7 +23,7 @@ from zope.interface import implementer
 from pfserver.errors import PFServerError, ServerBusy
 from pfserver.frontends.pageflex.commands import Answer
 from pfserver.frontends.pageflex.errors import number_of
-from pfserver.host.sockets import plain_socket
+from pfserver.host.sockets import plain_socket, write_at_once
 from pfserver.interfaces import IFollower
 from pfserver.model import Message
 from pfserver.numbers import Number
@@ -63,7 +63,6 @@ class PageflexProtocol(Protocol):
         self._follower: IFollower | None = None
         self._paused: Deferred[None] | None = None
         self._closing = False
-        self._written = False
         # Whether our side is closed, and the socket with it as soon as the client has closed its own.
         self._half_closed = False
         self._lost = False
@@ -221,7 +220,6 @@ class PageflexProtocol(Protocol):
 
     def _write(self, data: bytes) -> None:
         if not self._lost and self.transport is not None:
-            self._written = True
             self.transport.write(data)
 
     def close(self, last: bytes = b"") -> None:
@@ -233,30 +231,20 @@ class PageflexProtocol(Protocol):
             return
         self._closing = True
         self.factory.lingering.add(self)
-        if last and not self._written:
-            last = self._write_at_once(last)
-            if self._half_closed:
-                return
-        self._write(last)
+        plain = plain_socket(self.transport)
+        if plain is not None and last and write_at_once(plain, last):
+            self._half_closed = True
+            with suppress(OSError):
+                plain.getHandle().shutdown(socket.SHUT_WR)
+            return
         transport: Any = self.transport
+        if plain is None:
+            self._write(last)
         if ISSLTransport.providedBy(self.transport) or not IHalfCloseableDescriptor.providedBy(self.transport):
             # TLS says by itself that nothing more comes, then waits for the client to say so, too.
             transport.loseConnection()
         else:
             transport.loseWriteConnection()
-
-    def _write_at_once(self, last: bytes) -> bytes:
-        """Write all that there is to say, and close our side of a plain socket that takes it; gives what is left."""
-        plain = plain_socket(self.transport)
-        if plain is None:
-            return last
-        sent = plain.writeSomeData(last)
-        if sent == len(last):
-            self._half_closed = True
-            with suppress(OSError):
-                plain.getHandle().shutdown(socket.SHUT_WR)
-        # An error comes back where the connection is lost: the transport will find that, too.
-        return last[sent:] if isinstance(sent, int) else last
 
     def close_fully(self) -> None:
         """The client has closed its side, or did not do so for too long."""

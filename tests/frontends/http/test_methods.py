@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import os
 
+from twisted.internet import reactor
+
+from pfserver.documents.sweeper import Sweeper
+from pfserver.documents.uploads import Uploads
 from pfserver.model import job_id_of
 from tests.backends.office import samples
 from tests.frontends.http.channels import POLL
@@ -63,10 +67,11 @@ class OwnMethodTests(HttpCase):
         (name,) = await self.submit(document=document)
         (upload,) = self.uploads()
         os.utime(self.state / "uploads" / upload, (1, 1))
-        await self.frontend.sweep()
+        sweeper = Sweeper(self.engine, self.factories, Uploads(self.state), reactor)
+        await sweeper.sweep()
         self.assertEqual(self.uploads(), [upload])
         await self.call("pfserver.cancel", name)
-        await self.frontend.sweep()
+        await sweeper.sweep()
         self.assertEqual(self.uploads(), [])
 
     async def test_refused_documents_are_removed(self) -> None:

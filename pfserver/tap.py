@@ -31,6 +31,8 @@ from zope.interface import implementer
 
 from pfserver import __version__
 from pfserver.backends.executors import build_workers
+from pfserver.documents.sweeper import Sweeper
+from pfserver.documents.uploads import Uploads
 from pfserver.engine.feed import Feed
 from pfserver.engine.locks import LockTable
 from pfserver.engine.reports import Tools
@@ -191,6 +193,7 @@ class Server(Service):
             interval=configuration.globals_interval,
         )
         self._engine: Engine | None = None
+        self._sweeper: Sweeper | None = None
         self._frontends: list[IFrontEnd] = []
         self._starting: Deferred[None] | None = None
 
@@ -244,7 +247,10 @@ class Server(Service):
         )
         self._engine = Engine(options, self._build_backends(workers), workers, tools)
         await self._engine.start()
-        await self._listen(self._engine)
+        factories = Factories(self._database, self._reactor)
+        self._sweeper = Sweeper(self._engine, factories, Uploads(configuration.state), self._reactor)
+        self._sweeper.startService()
+        await self._listen(self._engine, factories)
         self._ports.announce()
         notify("READY=1")
 
@@ -268,7 +274,7 @@ class Server(Service):
                 backends.append(backend)
         return backends
 
-    async def _listen(self, engine: IEngine) -> None:
+    async def _listen(self, engine: IEngine, factories: IFactories) -> None:
         configuration = self._configuration
         _expect_known("frontends", configuration.frontends, self._plugins.frontends)
         services = FrontEndServices(
@@ -277,7 +283,7 @@ class Server(Service):
             clock=self._reactor,
             state=configuration.state,
             store=self._database,
-            factories=Factories(self._database, self._reactor),
+            factories=factories,
             projects_root=configuration.projects,
             build_string=BUILD_STRING,
             locks=LockTable(),
@@ -314,6 +320,8 @@ class Server(Service):
         if self._starting is not None:
             await self._starting
         await self._ports.close()
+        if self._sweeper is not None:
+            self._sweeper.stopService()
         if self._engine is not None:
             await self._engine.stop()
         for frontend in self._frontends:

@@ -171,15 +171,15 @@ class Interfaces(Generated):
 
     def text(self) -> str:
         """See ``Generated``; this one is for pages of reStructuredText, as docstrings are."""
-        from pfserver import interfaces
+        from pfserver.interfaces import backends, engine, frontends, globals, store
 
-        own = [
-            one
-            for one in vars(interfaces).values()
-            if isinstance(one, InterfaceClass) and one.__module__ == interfaces.__name__
-        ]
-        signatures = _signatures(inspect.getsource(interfaces))
-        return "\n".join(line for one in own for line in _interface(one, signatures))
+        return "\n".join(
+            line
+            for module in (engine, store, globals, backends, frontends)
+            for one in vars(module).values()
+            if isinstance(one, InterfaceClass) and one.__module__ == module.__name__
+            for line in _interface(one, _signatures(inspect.getsource(module)))
+        )
 
 
 def _signatures(source: str) -> dict[tuple[str, str], str]:

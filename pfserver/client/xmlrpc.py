@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ MIB = 1024 * 1024
 
 #: Bytes of an answer without a document: messages of a long job.
 ANSWER_LIMIT = 8 * MIB
+
+#: Calls that must not be made twice where it is not known whether the server has seen them.
+_ONCE = {"pfserver.submit", "jobs.poll"}
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
@@ -84,7 +88,7 @@ class XMLRPCClient:
         limits = Limits(document=2**40, outside=ANSWER_LIMIT)
         reader = Reader([("", 0, "document")], open_sink, limits)
         with self._problems():
-            response = self._send(body)
+            response = self._send(body, once=method in _ONCE)
             if response.status != 200:
                 self._connection.close()
                 raise NoServer(f"no Officeshots API at {self.host}: HTTP status {response.status}")
@@ -97,7 +101,9 @@ class XMLRPCClient:
             raise NoServer("the server's answer is no response")
         return message.value
 
-    def _send(self, body: Body) -> http.client.HTTPResponse:
+    def _send(self, body: Body, *, once: bool) -> http.client.HTTPResponse:
+        if self._is_stale():
+            self._connection.close()
         fresh = self._connection.sock is None
         headers = {**self._headers, "Content-Length": str(body.length)}
         try:
@@ -107,11 +113,19 @@ class XMLRPCClient:
             return self._connection.getresponse()
         except http.client.RemoteDisconnected:
             self._connection.close()
-            if fresh or any(not isinstance(piece, bytes) for piece in body.pieces):
+            if once or fresh or any(not isinstance(piece, bytes) for piece in body.pieces):
                 raise
-        # It was closed while we had nothing to say.
+        # It was closed just when we had something to say.
         self._connection.request("POST", self._path, body.chunks(), headers)
         return self._connection.getresponse()
+
+    def _is_stale(self) -> bool:
+        """Whether the server has closed the connection while we had nothing to say; else it would be silent."""
+        poller = select.poll()
+        if self._connection.sock is None:
+            return False
+        poller.register(self._connection.sock, select.POLLIN)
+        return bool(poller.poll(0))
 
     @contextmanager
     def _problems(self) -> Iterator[None]:

@@ -77,10 +77,17 @@ class Engine:
         """Take up the jobs of this server's earlier life, then begin to work."""
         for job in await self._store.abandoned(self._tools.node):
             await self._take_up(job)
+        await self._warn_of_stranded()
         for dispatcher in self._dispatchers.values():
             dispatcher.start()
         self._leases.start()
         self._retention.start()
+
+    async def _warn_of_stranded(self) -> None:
+        """Waiting jobs whose queue or backend this configuration has not: they are kept, and somebody should know."""
+        for (queue, backend), count in (await self._store.waiting_by_queue()).items():
+            if queue not in self._dispatchers or backend not in self._backends:
+                self.log.warn("jobs.stranded", queue=queue, backend=backend, count=count)
 
     async def stop(self) -> None:
         """Take no jobs, let running ones finish for the grace time, give the rest back, stop the backends."""
@@ -167,7 +174,8 @@ class Engine:
         self._expect_queue(request.queue)
         backend = next((one for one in self._backends.values() if one.takes(request)), None)
         if backend is None:
-            raise NotSupported(f"no backend of this server takes {request.project!r}")
+            hint = "its name says what it is, as in Letters.pf or letter.odt"
+            raise NotSupported(f"no backend of this server takes {request.project!r}: {hint}")
         if request.output_folder:
             folder = await self._tools.in_thread(self._tools.outputs.resolve, request.output_folder)
             request = evolve(request, output_folder=str(folder))

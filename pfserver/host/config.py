@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from attrs import Factory, field, frozen
 
 from pfserver.errors import ConfigurationError
@@ -58,7 +59,9 @@ class Configuration:
     @property
     def store_url(self) -> str:
         """The SQLAlchemy URL of the job database."""
-        return self.store or f"sqlite:///{self.state / 'jobs.sqlite'}"
+        # Made of parts: a path may hold what has a meaning in a URL.
+        path = str(self.state / "jobs.sqlite")
+        return self.store or sa.URL.create("sqlite", database=path).render_as_string(hide_password=False)
 
 
 def load(path: Path | None, overrides: Mapping[str, Any], frontends: Sequence[str]) -> Configuration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -12,6 +13,17 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
 from pfserver.errors import ConfigurationError
+
+#: Clients that may wait to be accepted; the kernel may allow fewer. Twisted's own 50 let the others wait for a second.
+BACKLOG = 1024
+
+#: Endpoints that know of it.
+_WITH_BACKLOG = re.compile(r"(tcp|tcp6|ssl|unix|mtls):(?!.*:backlog=)")
+
+
+def with_backlog(endpoint: str) -> str:
+    """An endpoint string with our backlog, if it says none itself."""
+    return f"{endpoint}:backlog={BACKLOG}" if _WITH_BACKLOG.match(endpoint) else endpoint
 
 
 class Ports:
@@ -26,7 +38,7 @@ class Ports:
     async def listen(self, name: str, endpoint: str, factory: IProtocolFactory) -> None:
         """Listen on a Twisted endpoint string. Raises ``ConfigurationError`` that says why it cannot be."""
         try:
-            server = serverFromString(self._reactor, endpoint)
+            server = serverFromString(self._reactor, with_backlog(endpoint))
             port = await server.listen(factory)
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError

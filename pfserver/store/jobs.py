@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -69,6 +69,10 @@ class JobStore:
     def waiting(self, queue: str = "") -> Deferred[int]:
         """See ``IJobStore``."""
         return self._database.read(queries.waiting, queue)
+
+    def waiting_by_queue(self) -> Deferred[Mapping[tuple[str, str], int]]:
+        """See ``IJobStore``."""
+        return self._database.read(queries.waiting_by_queue)
 
     def abandoned(self, node: str) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""

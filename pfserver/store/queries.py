@@ -63,6 +63,12 @@ def waiting(connection: sa.Connection, queue: str) -> int:
     return connection.execute(query).scalar_one()
 
 
+def waiting_by_queue(connection: sa.Connection) -> dict[tuple[str, str], int]:
+    """How many jobs wait, by queue and backend."""
+    query = sa.select(JOBS.c.queue, JOBS.c.backend, sa.func.count()).where(IS_QUEUED)
+    return {(row[0], row[1]): row[2] for row in connection.execute(query.group_by(JOBS.c.queue, JOBS.c.backend))}
+
+
 def abandoned(connection: sa.Connection, node: str) -> list[Job]:
     """Working jobs that belong to ``node``."""
     query = sa.select(*JOB_COLUMNS).where(IS_WORKING, JOBS.c.node == node).order_by(JOBS.c.id)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,12 +60,12 @@ class Script:
 
 
 class XMLRPCClientTests(SynchronousTestCase):
-    def call(self, *connections: list[bytes], times: int = 1, **options: Any) -> Any:
+    def call(self, *connections: list[bytes], times: int = 1, method: str = "m", **options: Any) -> Any:
         script = Script(*connections)
         self.addCleanup(script.close)
         with XMLRPCClient(script.url, seconds=5) as client:
             for _ in range(times):
-                result = client.call("system.listMethods", **options)
+                result = client.call(method, **options)
         return result
 
     def problem(self, *connections: list[bytes], **options: Any) -> str:
@@ -78,6 +79,14 @@ class XMLRPCClientTests(SynchronousTestCase):
     def test_a_connection_that_was_closed_meanwhile(self) -> None:
         good = http(bytes(encode_response(1)))
         self.assertEqual(self.call([good], [good], times=2), 1)
+
+    def test_what_must_not_be_done_twice_is_not_sent_again(self) -> None:
+        good = http(bytes(encode_response(1)))
+        # The connection is closed in the very moment in which the second call goes out: nobody knows if it arrived.
+        with patch.object(XMLRPCClient, "_is_stale", return_value=False):
+            self.assertIn("no XML-RPC", self.problem([good], [good], times=2, method="pfserver.submit"))
+            self.assertEqual(self.call([good], [good], times=2, method="pfserver.status"), 1)
+        self.assertEqual(self.call([good], [good], times=2, method="pfserver.submit"), 1)
 
     def test_a_fault(self) -> None:
         error = self.assertRaises(ServerRefused, self.call, [http(bytes(encode_fault(3, "no such job")))])

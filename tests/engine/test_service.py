@@ -5,6 +5,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import capturedLogs
 
 from pfserver.engine.run import RETRY_FIRST
 from pfserver.engine.service import Engine
@@ -344,3 +345,12 @@ class StartTests(EngineCase):
         self.assertEqual([number for number, _ in await self.told(again)], [116, 100, 101, 20, 1])
         self.assertEqual([number for number, _ in await self.told(spent)], [5015, 101, 22, 1])
         self.assertFalse(self.outputs.folder(spent).exists())
+
+    async def test_waiting_jobs_that_this_configuration_does_not_run_are_told(self) -> None:
+        await self.store.add([JobRequest(project="a.x", backend="scripted", queue="gone")] * 2)
+        await self.store.add([JobRequest(project="a.x", backend="gone"), JobRequest(project="a.x", backend="remote")])
+        with capturedLogs() as events:
+            await self.restarted()
+        told = [(e["queue"], e["backend"], e["count"]) for e in events if e["log_format"] == "jobs.stranded"]
+        self.assertEqual(told, [("default", "gone", 1), ("gone", "scripted", 2)])
+        self.assertEqual(await self.engine.queue_length(), 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from twisted.trial.unittest import TestCase
 
 from pfserver.errors import ConfigurationError
@@ -27,6 +28,10 @@ class LoadTests(TestCase):
         self.assertEqual(configuration.projects, Path("projects").absolute())
         self.assertEqual(configuration.store_url, f"sqlite:///{configuration.state}/jobs.sqlite")
         self.assertEqual((dict(configuration.queues), configuration.endpoints), ({"default": 8}, {}))
+
+    def test_a_state_folder_whose_name_means_something_in_a_url(self) -> None:
+        url = sa.make_url(Configuration(state=Path("/srv/50%25 done? #1")).store_url)
+        self.assertEqual((url.database, dict(url.query)), ("/srv/50%25 done? #1/jobs.sqlite", {}))
 
     def test_every_key(self) -> None:
         path = self.write(

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen, validators
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.plugin import IPlugin
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from pfserver.documents import request as names
 from pfserver.documents.sources import Sources
 from pfserver.documents.uploads import Uploads
 from pfserver.frontends.http.api import XMLRPC
@@ -35,9 +28,6 @@ from pfserver.remote import RIGHTS
 from pfserver.wire.xmlrpc import Limits
 
 MIB = 1024 * 1024
-
-#: Seconds between two times that uploads of finished jobs are removed, and the age below which an upload is left alone.
-SWEEP_INTERVAL, SWEEP_AGE = 60.0, 300.0
 
 _number = validators.and_(validators.instance_of(int | float), validators.gt(0))
 _count = validators.and_(validators.instance_of(int), validators.gt(0))
@@ -67,69 +57,33 @@ class HTTPOptions:
 
 @implementer(IFrontEnd)
 class HttpFrontEnd(Service):
-    """The site, and what keeps its folder of uploads clean."""
+    """The site."""
 
-    log = Logger()
     name = "http"
 
     def __init__(self, services: IFrontEndServices, options: HTTPOptions) -> None:
-        self._services = services
-        self._uploads = Uploads(services.state)
+        uploads = Uploads(services.state)
         registry = Registry()
         leases = LeaseOptions(seconds=options.lease_seconds, backends=tuple(options.lease_backends))
         engine, factories, reactor = services.engine, services.factories, services.reactor
-        jobs = JobMethods(engine, factories, Sources(services.projects_root, self._uploads), leases, reactor)
+        jobs = JobMethods(engine, factories, Sources(services.projects_root, uploads), leases, reactor)
         jobs.register(registry)
         OwnMethods(engine, factories, jobs, leases, reactor).register(registry)
         ManageMethods(factories).register(registry)
         trust = Trust(loopback=frozenset(options.loopback_rights), certificate=frozenset(options.certificate_rights))
         doorkeeper = Doorkeeper(factories, trust)
-        api = XMLRPC(registry, doorkeeper, self._uploads, Limits(document=options.document_mib * MIB))
+        api = XMLRPC(registry, doorkeeper, uploads, Limits(document=options.document_mib * MIB))
         root = Resource()
         root.putChild(b"xmlrpc", api)
         root.putChild(b"healthz", Health(engine))
         root.putChild(b"metrics", Metrics(engine, factories, api, doorkeeper))
         self.root = root
         self.factory = Site(root, api, HTTPLimits(connections=options.connections), services.clock)
-        self._sweeping = LoopingCall(self._sweep_guarded)
-        self._sweeping.clock = services.clock
-
-    def startService(self) -> None:
-        """Begin to clean up."""
-        super().startService()
-        self._sweeping.start(SWEEP_INTERVAL, now=False)
 
     def stopService(self) -> None:
         """End all connections."""
         super().stopService()
-        if self._sweeping.running:
-            self._sweeping.stop()
         self.factory.close()
-
-    def _sweep_guarded(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.sweep()).addErrback(self._not_swept)
-
-    def _not_swept(self, failure: Failure) -> None:
-        self.log.warn("http.uploads-not-swept", reason=failure.getErrorMessage())
-
-    async def sweep(self) -> None:
-        """Remove uploads and passwords that no unfinished job needs, and the names of jobs that are gone."""
-        # The files' times are the wall clock's, whatever the reactor's clock says.
-        old = await self._in_thread(self._uploads.older_than, time.time() - SWEEP_AGE)
-        if old:
-            used: set[str] = set()
-            after = 0
-            while jobs := await self._services.engine.jobs(after=after, limit=500, unfinished=True):
-                after = jobs[-1].id
-                for job in jobs:
-                    variables = job.request.variables
-                    used |= {variables.get(names.UPLOAD, ""), variables.get(names.SECRET, "")}
-            await self._in_thread(self._uploads.sweep, old, used)
-        await self._services.factories.forget_handouts()
-
-    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
-        reactor = self._services.reactor
-        return await deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
 
 
 @implementer(IPlugin, IFrontEndPlugin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ API_PATHS = (b"/xmlrpc", b"/xmlrpc/")
 
 #: Bytes of a request that is compared with the one before.
 WHOLE = 4096
+
+
+#: What stands before the path in the absolute form of a request's target.
+_ABSOLUTE = re.compile(rb"\Ahttps?://[^/?#]*/?", re.IGNORECASE)
 
 
 @frozen
@@ -198,6 +203,9 @@ class Channel(HTTPChannel):
     def allHeadersReceived(self) -> None:
         """The headers are complete, a body may follow."""
         self._stop_header_timer()
+        if not self._path.startswith(b"/"):
+            # The absolute form, which a proxy may send (RFC 9112, 3.2.2).
+            self._path = _ABSOLUTE.sub(b"/", self._path)
         self._body_began, self._body_received = self.site.clock.seconds(), 0
         super().allHeadersReceived()
 

@@ -33,6 +33,8 @@ class PageflexOptions:
     """The most variables of one packet."""
     timeout: float = field(default=30.0, validator=[validators.instance_of(int | float), validators.gt(0)])
     """Seconds from accept to a complete packet."""
+    stalled: float = field(default=3600.0, validator=[validators.instance_of(int | float), validators.gt(0)])
+    """Seconds without reading after which a monitor is closed; its job goes on."""
     connections: int = field(default=10_000, validator=[validators.instance_of(int), validators.gt(0)])
     """Connections at once; monitors are connections."""
     restart_from: list[str] = field(
@@ -56,6 +58,8 @@ class PageflexFactory(ServerFactory):
         """Connections whose packet is not complete."""
         self.lingering: Deadlines[PageflexProtocol] = Deadlines(clock, LINGER, PageflexProtocol.close_fully)
         """Connections that have their reply and are not closed by their client yet."""
+        self.stalled: Deadlines[PageflexProtocol] = Deadlines(clock, options.stalled, PageflexProtocol.abort)
+        """Connections whose client does not read what it is told."""
         self._most = options.connections
         self._open: set[PageflexProtocol] = set()
         self._none_left: Deferred[None] | None = None
@@ -76,6 +80,7 @@ class PageflexFactory(ServerFactory):
         self._open.discard(protocol)
         self.incomplete.discard(protocol)
         self.lingering.discard(protocol)
+        self.stalled.discard(protocol)
         if not self._open and self._none_left is not None:
             none_left, self._none_left = self._none_left, None
             none_left.callback(None)
@@ -93,6 +98,7 @@ class PageflexFactory(ServerFactory):
                 timer.cancel()
         self.incomplete.stop()
         self.lingering.stop()
+        self.stalled.stop()
 
     def _abort_all(self) -> None:
         for protocol in list(self._open):

@@ -121,11 +121,13 @@ class PageflexProtocol(Protocol):
         """The client does not keep up: the next messages stay in the store."""
         if self._paused is None:
             self._paused = Deferred()
+            self.factory.stalled.add(self)
 
     def resumeProducing(self) -> None:
         """The client has read."""
         paused, self._paused = self._paused, None
         if paused is not None:
+            self.factory.stalled.discard(self)
             paused.callback(None)
 
     def stopProducing(self) -> None:

@@ -8,7 +8,8 @@ from twisted.internet.error import ConnectionDone
 
 from pfserver.errors import ConfigurationError, OutsideRoot
 from pfserver.frontends.pageflex.plugin import PageflexOptions
-from pfserver.model import JobRequest
+from pfserver.interfaces import IReporter
+from pfserver.model import JobRequest, Outcome
 from pfserver.options import read_table
 from tests.frontends.pageflex.support import FrontEndCase, packet, submission, vector
 
@@ -124,6 +125,32 @@ class VanishingTests(FrontEndCase):
         client.transport.resumeProducing()
         await self.until(lambda: client.closed.called)
         self.assertIsInstance(client.reason.value, ConnectionDone)
+
+
+class StalledTests(FrontEndCase):
+    frontend_options = {"stalled": 60}
+
+    async def test_a_monitor_that_is_never_read_is_closed_and_its_job_goes_on(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            for _ in range(100):
+                for _ in range(400):
+                    reporter.message(100, "x" * 500)
+                await reporter.flush()
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        client = await self.connect(submission(_sys_ClientJobMonitor="true"))
+        await self.until(lambda: client.received)
+        client.transport.pauseProducing()
+        (job,) = await self.engine.recent_jobs()
+        self.assertEqual((await self.ended(job)).outcome, Outcome.COMPLETED)
+        await self.until(lambda: self.frontend.factory.stalled._ends)
+        self.clock.advance(59)
+        self.assertEqual(len(self.frontend.factory._open), 1)
+        self.clock.advance(1.1)
+        await self.until(lambda: not self.frontend.factory._open)
+        client.transport.resumeProducing()
+        await self.until(lambda: client.closed.called)
 
 
 class LimitTests(FrontEndCase):

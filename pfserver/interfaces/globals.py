@@ -1,0 +1,106 @@
+"""M globals and the locks on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from pfserver.model import HeldLock
+
+
+class IGlobals(Interface):
+    """M globals, ordered as M collates: environments are separate namespaces. See :mod:`pfserver.store.globals`.
+
+    All names, subscripts and values are bytes. A global's name stands without its caret (``b"X"`` for ``^X``). A node
+    is named by a *key* that :meth:`key` makes once; what a key looks like only the store knows.
+
+    Reads happen in the calling thread, at once, and wait for nobody. Updates are handed over as a function, one a
+    message, and what one function does is one commit: all of it is kept or nothing. Commits of several messages are
+    grouped. Durability ``"message"``: the Deferred fires once they are on disk; ``"interval"``: it fires at once, reads
+    see the update at once, and the disk has it within ``globals_interval`` seconds.
+
+    Made as ``pfserver.store.globals.Globals(folder, reactor, durability="message", interval=1.0)``; ``open()`` blocks
+    and raises ``StoreUnavailable``, ``close()`` returns an awaitable that fires when all is on disk.
+    """
+
+    def key(environment: bytes, name: bytes, subscripts: Sequence[bytes]) -> bytes:
+        """The key of a node. The last subscript may be empty: where order and query start, before all siblings.
+
+        Neither name nor subscripts are checked but for what the store cannot keep: raises ``ReferenceTooLong``.
+        """
+
+    def below(key: bytes, subscripts: Sequence[bytes]) -> bytes:
+        """The key of a node below another one: ``key(e, n, a + b)`` is ``below(key(e, n, a), b)``.
+
+        For those who name many nodes of one global.
+        """
+
+    def read(function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function(view, *arguments)`` with one consistent view, which it must not keep, and return its result.
+
+        Synchronous.
+        """
+
+    def write(function: Callable[[IGlobalsUpdate], Any]) -> Deferred[Any]:
+        """Call ``function`` with what reads and updates, and see its own updates; fires with its result.
+
+        ``function`` may be called in another thread, and again where a commit has to be repeated: it must only look
+        at its arguments and what belongs to it. Calls are made in the order of :meth:`write`. Where it raises, none
+        of its updates is kept and the Deferred fails with what it raised. Fails with ``StoreUnavailable`` where
+        nothing could be kept, e.g. because the disk is full.
+        """
+
+
+class IGlobalsView(Interface):
+    """Globals as they are at one moment. Keys come from :meth:`IGlobals.key`. All methods are synchronous."""
+
+    def get(key: bytes) -> bytes | None:
+        """The node's value; None where it has none."""
+
+    def define(key: bytes) -> int:
+        """$Data: 0 nothing, 1 a value, 10 descendants, 11 both."""
+
+    def order(key: bytes, reverse: bool = False) -> bytes:
+        """$Order: the next subscript (or, reversed, the one before) at the key's level; ``b""`` where there is none.
+
+        For a key without subscripts: the next global name, without its caret. A key whose last subscript is empty
+        stands before the first sibling, reversed: behind the last one.
+        """
+
+    def query(key: bytes, reverse: bool = False) -> tuple[bytes, ...] | None:
+        """$Query: the subscripts of the next node of the same global that has a value; None where there is none.
+
+        Reversed: of the node before; ``()`` is the global's own node.
+        """
+
+
+class IGlobalsUpdate(IGlobalsView):
+    """The same, and updates."""
+
+    def set(key: bytes, value: bytes) -> None:
+        """Give a node its value, of any length up to 32,767 bytes."""
+
+    def kill(key: bytes) -> None:
+        """Remove a node's value and all its descendants."""
+
+
+class ILocks(Interface):
+    """The names that M clients have locked. In memory: a lock lives as long as its session."""
+
+    def held() -> Sequence[HeldLock]:
+        """All locks, by environment, name and subscripts."""
+
+    def take(lock: HeldLock) -> bool:
+        """Lock a name once more for its owner (``count`` is ignored); False where somebody else's lock is in the way.
+
+        In the way are locks of other owners (session and client) on the same name, above it and below it.
+        """
+
+    def give_back(lock: HeldLock) -> None:
+        """Undo one :meth:`take`; nothing happens where the owner has no such lock."""
+
+    def release(session: int, client: bytes | None = None) -> None:
+        """Give back all locks of a session, or of one of its clients."""

@@ -130,6 +130,8 @@ def _check(entries: list[zipfile.ZipInfo], packed: int) -> None:
 
 def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, left: int) -> int:
     name = entry.filename.replace("\\", "/")
+    if not name:
+        raise BadProject("the zip holds a file without a name")
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or "\0" in name or ":" in name or (entry.external_attr >> 28) == 0xA:
         raise BadProject(f"the zip holds {entry.filename!r}, which leads out of it")

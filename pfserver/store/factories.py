@@ -6,6 +6,7 @@ every change before the caller is. A server that shares its database with others
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from secrets import token_urlsafe
@@ -32,12 +33,18 @@ REFRESH = 5.0
 #: Seconds between two times that a factory's counters are stored; what a crash loses of them is no harm.
 COUNTERS_INTERVAL = 60.0
 
+#: So many of the last names under which jobs went out are kept in memory.
+HANDED_OUT = 10_000
+
 #: The longest name of an account, a factory or an application.
 NAME_LIMIT = 200
 
 _COUNTERS = ("active", "last_seen", "polls", "leased", "finished")
 
 _Change = Callable[[sa.Connection], Any]
+
+
+_JOB_OF = sa.select(HANDOUTS.c.job_id).where(HANDOUTS.c.uuid == sa.bindparam("name"))
 
 
 @define
@@ -73,6 +80,8 @@ class Factories:
         self.changes = 0
         self._counted: Mapping[str, Factory] = {}
         self._stored_at: dict[str, float] = {}
+        # A name is a job's for ever, so these are never wrong; that the job may be gone its reader finds out.
+        self._handed_out: OrderedDict[str, int] = OrderedDict()
 
     # -- what is kept --------
 
@@ -202,20 +211,23 @@ class Factories:
     async def hand_out(self, job_id: int) -> str:
         """See ``IFactories``."""
         name: str = await self._database.write(_hand_out, job_id)
+        self._handed_out[name] = job_id
+        if len(self._handed_out) > HANDED_OUT:
+            self._handed_out.popitem(last=False)
         return name
 
     async def job_of(self, name: str) -> int:
         """See ``IFactories``."""
-        found = await self._database.read(
-            lambda connection: connection.scalar(sa.select(HANDOUTS.c.job_id).where(HANDOUTS.c.uuid == name))
-        )
-        if found is None:
+        job_id: int | None = self._handed_out.get(name)
+        if job_id is None:
+            job_id = await self._database.read(sa.Connection.scalar, _JOB_OF, {"name": name})
+        if job_id is None:
             raise NoSuchJob("there is no such job")
-        job_id: int = found
         return job_id
 
     async def forget_handouts(self) -> None:
         """See ``IFactories``."""
+        self._handed_out.clear()
         gone = sa.delete(HANDOUTS).where(HANDOUTS.c.job_id.not_in(sa.select(JOBS.c.id)))
         await self._database.write(_apply, lambda connection: connection.execute(gone).rowcount)
 

@@ -15,10 +15,12 @@ IS_DONE = sa.text("state = 'done'")
 IS_UNFINISHED = sa.text("state <> 'done'")
 IS_WORKING = sa.text("state IN ('running', 'cancelling')")
 
+_JOB = sa.select(*JOB_COLUMNS).where(JOBS.c.id == sa.bindparam("wanted"))
+
 
 def job(connection: sa.Connection, job_id: int) -> Job:
     """One job; raises ``NoSuchJob``."""
-    row = connection.execute(sa.select(*JOB_COLUMNS).where(JOBS.c.id == job_id)).one_or_none()
+    row = connection.execute(_JOB, {"wanted": job_id}).one_or_none()
     if row is None:
         raise NoSuchJob(f"there is no job {job_id}")
     return row_to_job(row)

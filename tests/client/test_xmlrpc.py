@@ -84,7 +84,7 @@ class XMLRPCClientTests(SynchronousTestCase):
         good = http(bytes(encode_response(1)))
         # The connection is closed in the very moment in which the second call goes out: nobody knows if it arrived.
         with patch.object(XMLRPCClient, "_is_stale", return_value=False):
-            self.assertIn("no XML-RPC", self.problem([good], [good], times=2, method="pfserver.submit"))
+            self.assertIn("no server answers", self.problem([good], [good], times=2, method="pfserver.submit"))
             self.assertEqual(self.call([good], [good], times=2, method="pfserver.status"), 1)
         self.assertEqual(self.call([good], [good], times=2, method="pfserver.submit"), 1)
 

@@ -149,6 +149,16 @@ class ZipTests(FolderCase):
         self.zip({"a.pf": PROJECT, "x": b"", "x/y": b""})
         self.assertRefused("")
 
+    def test_a_file_without_a_name(self) -> None:
+        self.zip({"a.pf": PROJECT, "q": b""})
+        data = bytearray((self.root / "a.pf").read_bytes())
+        for mark, at in ((b"PK\x03\x04", 26), (b"PK\x01\x02", 28)):
+            # The one byte of the name becomes one of an extra field.
+            header = data.rindex(mark)
+            data[header + at : header + at + 4] = b"\0\0\1\0"
+        (self.root / "a.pf").write_bytes(data)
+        self.assertRefused("without a name")
+
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=4)), max_size=4))
     def test_any_damage(self, changes: list[tuple[int, bytes]]) -> None:

@@ -351,14 +351,17 @@ def main() -> None:
         tell({"failed": f"{type(error).__name__}: {error}"})
         os.killpg(0, signal.SIGKILL)
         return
-    tell({"ready": True, "memory": engine.memory()})
+    memory = engine.memory()
+    tell({"ready": True, "memory": memory})
     while True:
         job = requests.get()
         if job["do"] == "stop":
             engine.stop()
             time.sleep(5.0)  # ends with LibreOffice before that
             os.killpg(0, signal.SIGKILL)
-        tell({**answer(engine, options, job), "memory": engine.memory()})
+        # As it was before: who waits for the answer need not wait for the kernel to count.
+        tell({**answer(engine, options, job), "memory": memory})
+        memory = engine.memory()
 
 
 if __name__ == "__main__":

@@ -78,24 +78,24 @@ class ReadHub:
     def doRead(self) -> None:
         """Read what there is."""
         for descriptor, _ in self._poller.poll(0, AT_ONCE):
-            if descriptor in self._connections:
-                self._read(*self._connections[descriptor])
-
-    def _read(self, receive: Callable[[int], bytes], connection: Connection) -> None:
-        try:
-            data = receive(READ_BYTES)
-            if data:
+            # It may have been discarded in this turn.
+            if descriptor not in self._connections:
+                continue
+            receive, connection = self._connections[descriptor]
+            try:
+                data = receive(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                # Its reactor finds the same and ends it in its own way.
+                self.discard(connection)
+                connection.startReading()
+                continue
+            try:
                 connection.protocol.dataReceived(data)
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        except Exception:  # noqa: BLE001 - one protocol's fault must not end the others' reading
-            self.log.failure("connection.broken")
-            self.discard(connection)
-            connection.abortConnection()
-            return
-        # Its reactor finds the same and ends it in its own way.
-        self.discard(connection)
-        connection.startReading()
+            except Exception:  # noqa: BLE001 - one protocol's fault must not end the others' reading
+                self.log.failure("connection.broken")
+                self.discard(connection)
+                connection.abortConnection()

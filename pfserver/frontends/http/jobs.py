@@ -150,12 +150,19 @@ class JobMethods:
             if job is None:
                 return Idle(partial(self._still_idle, factory, kind, changes))
             self._choice.chosen(job)
+            # Its name is written while its document is looked for.
+            naming = Deferred.fromCoroutine(self._factories.hand_out(job.id))
             try:
                 source = await self._in_thread(self._open, job)
             except PFServerError as error:
+                await naming
                 await self._give_up(factory, job, str(error))
                 continue
-            name = await self._factories.hand_out(job.id)
+            try:
+                name = await naming
+            except PFServerError:
+                source.close()
+                raise
             self.log.info("factory.leased", transaction=job.transaction_id, factory=factory.name)
             return self._delivery(factory, job, name, source)
         return {}

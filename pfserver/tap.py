@@ -67,6 +67,9 @@ from pfserver.store.outputs import Outputs
 #: Seconds between looks into a database that other servers write too.
 SHARED_STORE_POLL = 1.0
 
+#: Threads for what waits for disks and databases: a few slow data sources must not keep others from theirs.
+THREADS = 32
+
 #: What the answer to "what are you" says.
 BUILD_STRING = f"pfserver {__version__} (Python {sys.version.split()[0]}, Twisted {twisted.__version__})"
 
@@ -337,6 +340,7 @@ def makeService(options: Any) -> Server:
     from twisted.internet import reactor
 
     reactor.seconds = steady_clock()  # type: ignore[method-assign]
+    reactor.suggestThreadPoolSize(THREADS)
     _allow_many_connections()
     _collect_seldom()
     configuration: Configuration = options.configuration

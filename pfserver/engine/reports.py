@@ -47,21 +47,16 @@ class Tools:
 
 
 async def end_without_work(tools: Tools, job: Job, outcome: Outcome, told: Sequence[tuple[int, str]]) -> Job:
-    """Store the outcome of a job that nobody works on any more; a failed one leaves no output."""
-    progress = texts.counts(job)
-    if outcome is Outcome.FAILED:
-        # Whoever worked on it may have died between the publication of the output and its record.
-        try:
-            await tools.in_thread(tools.outputs.remove, job)
-        except OutputUnavailable as error:
-            # No reason for the job to have no end, and for a server that takes it up not to start.
-            _log.warn("job.output-stays", transaction=job.transaction_id, reason=str(error))
-        progress = evolve(progress, documents=0, pages=0)
+    """Store the outcome of a job that nobody works on any more, failed or cancelled; it leaves no output."""
+    # Whoever worked on it may have died between the publication of the output and its record.
+    try:
+        await tools.in_thread(tools.outputs.remove, job)
+    except OutputUnavailable as error:
+        # No reason for the job to have no end, and for a server that takes it up not to start.
+        _log.warn("job.output-stays", transaction=job.transaction_id, reason=str(error))
+    progress = evolve(texts.counts(job), documents=0, pages=0)
     last = [*told, *texts.closing(job, outcome, progress)]
-    artifacts = () if outcome is Outcome.FAILED else None
-    job = await tools.store.finish(
-        job.id, outcome, node=job.node, messages=last, progress=progress, artifacts=artifacts
-    )
+    job = await tools.store.finish(job.id, outcome, node=job.node, messages=last, progress=progress, artifacts=())
     tools.feed.told(job, last)
     return job
 
@@ -86,6 +81,8 @@ class Reports:
         self._timer: IDelayedCall | None = None
         self._lock = DeferredLock()
         self._closed = False
+        # Whether the outcome leaves no output, not even what was reported before.
+        self._nothing = False
 
     def message(self, number: int, text: str) -> None:
         self._messages.append((int(number), text))
@@ -108,8 +105,9 @@ class Reports:
         self.message(number, text)
 
     def nothing_produced(self) -> None:
-        """A failed job leaves no output; its counts say so."""
+        """The job ends without output; its counts say so."""
         self._artifacts.clear()
+        self._nothing = True
         self.progress(evolve(self._progress, documents=0, pages=0))
 
     def close(self) -> None:
@@ -143,7 +141,7 @@ class Reports:
     async def _finish(self, outcome: Outcome) -> None:
         messages, artifacts, progress = self._take()
         last = [*messages, *texts.closing(self._job, outcome, progress)]
-        failed = outcome is Outcome.FAILED
+        failed = outcome is Outcome.FAILED or self._nothing
         try:
             if artifacts and not failed:
                 await self._tools.store.append(self._job.id, artifacts=artifacts)
@@ -161,8 +159,13 @@ class Reports:
         self._stored(job, last)
 
     async def _requeue(self, text: tuple[int, str], refund: bool) -> None:
-        messages = [*self._take()[0], text]
-        job = await self._tools.store.requeue(self._job.id, node=self._tools.node, messages=messages, refund=refund)
+        told, artifacts, _ = self._take()
+        messages = [*told, text]
+        try:
+            job = await self._tools.store.requeue(self._job.id, node=self._tools.node, messages=messages, refund=refund)
+        except (StoreUnavailable, WrongState):
+            self._put_back(told, artifacts)
+            raise
         self._stored(job, messages)
 
     def _take(self) -> tuple[list[tuple[int, str]], list[Artifact], Progress]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,9 @@ class Run:
         self._cancel_waiters: list[Deferred[None]] = []
         self._work: Deferred[Any] | None = None
         self._stopping = False
+        # Whether the disk had no room for the output.
+        self._refused = False
+        self._waiting: Deferred[None] | None = None
 
     # -- IReporter --------
 
@@ -89,7 +93,7 @@ class Run:
         if job.state is State.CANCELLING and not self.cancelled:
             self.cancelled = True
             waiters, self._cancel_waiters = self._cancel_waiters, []
-            for waiter in waiters:
+            for waiter in (*waiters, *([self._waiting] if self._waiting is not None else [])):
                 if not waiter.called:
                     waiter.callback(None)
 
@@ -120,6 +124,10 @@ class Run:
             self._reports.close()
 
     async def _produce(self) -> Outcome:
+        if self.cancelled and self._refused:
+            # What was asked for while the disk was full: nothing of the job could be kept.
+            self._reports.nothing_produced()
+            return Outcome.CANCELLED
         try:
             outcome = Outcome(await self._cancellable(self._backend.run(self)))
         except (WorkerLost, OutputUnavailable, WrongState):
@@ -162,15 +170,22 @@ class Run:
                     "job.waits-for-disk", transaction=self.job.transaction_id, reason=str(error), seconds=delay
                 )
                 if isinstance(error, OutputUnavailable):
+                    self._refused = True
                     self._reports.restart(Number.OUTPUT_BROKEN, f"{error}; the job is tried again")
                     await self._discard()
             await self._pause(delay)
             delay = min(delay * 2, RETRY_LONGEST)
 
     async def _pause(self, seconds: float) -> None:
-        pause: Deferred[None] = Deferred(lambda _: timer.cancel())
+        pause: Deferred[None] = Deferred()
         timer = self._tools.clock.callLater(seconds, pause.callback, None)
-        await self._cancellable(pause)
+        self._waiting = pause
+        try:
+            await self._cancellable(pause)
+        finally:
+            self._waiting = None
+            if timer.active():
+                timer.cancel()
 
     async def _cancellable(self, work: Awaitable[Any]) -> Any:
         if self._stopping:
@@ -193,16 +208,22 @@ class Run:
 
     async def _give_back(self, text: tuple[int, str], *, refund: bool) -> bool:
         await self._discard()
-        try:
-            await self._reports.requeue(text, refund=refund)
-        except WrongState:
-            await self._reports.finish(Outcome.CANCELLED)
-            return False
-        except StoreUnavailable:
-            # The next start finds the job as abandoned.
-            self.log.warn("job.not-given-back", transaction=self.job.transaction_id)
-            return False
-        return True
+        while True:
+            try:
+                await self._reports.requeue(text, refund=refund)
+                return True
+            except WrongState:
+                # It was cancelled meanwhile, and what was finished of it is gone.
+                self._reports.nothing_produced()
+                await self._finish(Outcome.CANCELLED)
+                return False
+            except StoreUnavailable:
+                self.log.warn("job.not-given-back", transaction=self.job.transaction_id, seconds=RETRY_FIRST)
+                if self._stopping:
+                    # The next start finds the job as abandoned.
+                    return False
+            with suppress(CancelledError):
+                await self._pause(RETRY_FIRST)
 
     async def _leave_nothing(self) -> None:
         """A failed job has no output, not even that of an attempt before."""

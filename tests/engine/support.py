@@ -101,11 +101,11 @@ class EngineCase(TestCase):
         await stop
         self.database.close()
 
-    async def until(self, condition: Callable[[], Any]) -> None:
-        """Let threads and callbacks work, moving the engine's clock on, until something is so."""
+    async def until(self, condition: Callable[[], Any], *, moving: bool = True) -> None:
+        """Let threads and callbacks work until something is so; the engine's clock moves on, or stands still."""
         while not condition():
             await deferLater(reactor, 0.001)
-            self.clock.advance(0.05)
+            self.clock.advance(0.05 if moving else 0)
 
     async def submit(self, **changes: Any) -> Job:
         return await self.engine.submit(JobRequest(**{"project": "scripted.x", "job": "Job 1", **changes}))

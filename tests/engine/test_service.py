@@ -251,6 +251,36 @@ class FaultTests(EngineCase):
         broken = [text for number, text in await self.told(job) if number == Number.OUTPUT_BROKEN]
         self.assertEqual(len(broken), 2)
 
+    async def test_a_job_that_waits_for_room_can_be_cancelled(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            reporter.artifact(Artifact(name="1.pdf", media_type="application/pdf", size=1, pages=1, sha256=""))
+            reporter.progress(Progress(documents=7))
+            await reporter.flush()
+            raise OutputUnavailable("the output could not be written: No space left on device")
+
+        self.backend.work = work
+        job = await self.submit()
+        runs = self.engine._dispatchers["default"].runs
+        await self.until(lambda: job.id in runs and runs[job.id]._waiting is not None, moving=False)
+        await self.engine.cancel(job.id)
+        await self.until(lambda: job.id not in runs, moving=False)
+        ended = await self.store.get(job.id)
+        self.assertEqual((ended.outcome, ended.documents), (Outcome.CANCELLED, 0))
+        self.assertEqual(await self.engine.artifacts(job.id), [])
+
+    async def test_a_job_is_given_back_when_the_store_takes_it_again(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            if len(self.backend.began) == 1:
+                raise WorkerLost("the worker died")
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        refused = StoreUnavailable("nothing could be stored: database or disk is full")
+        with patch.object(self.store, "requeue", side_effect=refused) as requeue:
+            job = await self.submit()
+            await self.until(lambda: requeue.call_count > 2)
+        self.assertEqual((await self.ended(job)).outcome, Outcome.COMPLETED)
+
     async def test_a_backend_waits_while_its_reports_cannot_be_stored(self) -> None:
         async def work(reporter: IReporter) -> Outcome:
             reporter.message(114, "told once")
@@ -334,13 +364,17 @@ class StartTests(EngineCase):
             [JobRequest(project="scripted.x", backend="scripted", queue="night", max_attempts=n) for n in (2, 2, 1)]
         )
         await self.store.claim("night", ["scripted"], 3, node="node-1")
+        one = Artifact(name="1.pdf", media_type="application/pdf", size=1, pages=1, sha256="")
+        await self.store.append(cancelling.id, progress=Progress(documents=1, pages=1), artifacts=[one])
         await self.store.cancel(cancelling.id, lambda job: ())
         # Killed between the publication of the output and its record.
         self.outputs.begin(spent)
         self.outputs.publish(spent)
         await self.restarted()
         self.assertEqual((await self.ended(again)).outcome, Outcome.COMPLETED)
-        self.assertEqual((await self.ended(cancelling)).outcome, Outcome.CANCELLED)
+        cancelled = await self.ended(cancelling)
+        self.assertEqual((cancelled.outcome, cancelled.documents), (Outcome.CANCELLED, 0))
+        self.assertEqual(await self.engine.artifacts(cancelling.id), [])
         self.assertEqual((await self.ended(spent)).outcome, Outcome.FAILED)
         self.assertEqual([number for number, _ in await self.told(again)], [116, 100, 101, 20, 1])
         self.assertEqual([number for number, _ in await self.told(spent)], [5015, 101, 22, 1])

@@ -151,7 +151,7 @@ class JobMethods:
                 return Idle(partial(self._still_idle, factory, kind, changes))
             self._choice.chosen(job)
             # Its name is written while its document is looked for.
-            naming = Deferred.fromCoroutine(self._factories.hand_out(job.id))
+            naming = Deferred.fromCoroutine(self._named(job))
             try:
                 source = await self._in_thread(self._open, job)
             except PFServerError as error:
@@ -173,6 +173,9 @@ class JobMethods:
             return False
         self._factories.seen(factory)
         return True
+
+    async def _named(self, job: Job) -> str:
+        return await self._factories.hand_out(job.id)
 
     def _open(self, job: Job) -> FileSource:
         try:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 from attrs import frozen
 
-from pfserver.errors import NotAllowed
+from pfserver.errors import NotAllowed, StoreUnavailable
 from pfserver.interfaces import IEngine, IFollower
 from pfserver.model import Job, JobRequest, Message, State
 from pfserver.numbers import Number
@@ -100,7 +100,11 @@ class Commands:
         job = await self._engine.submit(request, notes=notes)
         if not command.monitor:
             return Answer(job.transaction_id)
-        return Answer(job.transaction_id, follower=await self._engine.follow(job.id))
+        try:
+            return Answer(job.transaction_id, follower=await self._engine.follow(job.id))
+        except StoreUnavailable:
+            # The job is stored, and whoever hears otherwise submits it again.
+            return Answer(job.transaction_id)
 
     async def _restart(self, peer: str) -> Answer:
         if peer not in self._restarters:

@@ -63,6 +63,8 @@ class PageflexProtocol(Protocol):
         self._follower: IFollower | None = None
         self._paused: Deferred[None] | None = None
         self._closing = False
+        # Whether the client has closed its side.
+        self._ended = False
         # Whether our side is closed, and the socket with it as soon as the client has closed its own.
         self._half_closed = False
         self._lost = False
@@ -100,6 +102,7 @@ class PageflexProtocol(Protocol):
                 self._refuse(error)
             else:
                 self._carry_out(packet)
+        self._ended = True
 
     def writeConnectionLost(self) -> None:
         """Our sending side is closed; the client closes now."""
@@ -238,6 +241,9 @@ class PageflexProtocol(Protocol):
             self._half_closed = True
             with suppress(OSError):
                 plain.getHandle().shutdown(socket.SHUT_WR)
+            if self._ended:
+                # Nobody will tell us of it again.
+                self.factory.clock.callLater(0, self.close_fully)
             return
         transport: Any = self.transport
         if plain is None:
@@ -251,11 +257,13 @@ class PageflexProtocol(Protocol):
     def close_fully(self) -> None:
         """The client has closed its side, or did not do so for too long."""
         transport: Any = self.transport
-        if transport is None:
+        if transport is None or self._lost:
             return
         if self._half_closed:
             transport.connectionLost(Failure(ConnectionDone()))
             return
+        # It closes when all is written; that a client never reads is no reason to keep it for ever.
+        self.factory.stalled.add(self)
         below = transport.transport if ISSLTransport.providedBy(self.transport) else transport
         below.loseConnection()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,14 @@ class FrontEndCase(EngineCase):
         await self.port.stopListening()
         stopped = self.frontend.stopService()
         await self.until(lambda: stopped.called)
+
+    def connections(self) -> Sequence[Any]:
+        """The connections that the front end has."""
+        return list(self.frontend.factory._open)
+
+    def received(self) -> list[int]:
+        """How many bytes each connection has read of its packet."""
+        return [one._reader._size for one in self.connections() if one._reader is not None]
 
     async def connect(self, data: bytes = b"") -> Client:
         """A client that has sent something."""

@@ -58,8 +58,9 @@ class RefusedTests(FrontEndCase):
     async def test_one_byte_a_second(self) -> None:
         client = await self.connect()
         await self.until(lambda: self.frontend.factory._open)
-        for byte in vector("02")[:29]:
+        for sent, byte in enumerate(vector("02")[:29], 1):
             client.transport.write(bytes([byte]))
+            await self.until(lambda sent=sent: self.received() == [sent], moving=False)
             self.clock.advance(1)
         self.assertEqual(client.received, b"")
         self.clock.advance(1.1)
@@ -102,9 +103,39 @@ class VanishingTests(FrontEndCase):
         data = submission(_sys_ClientJobMonitor="true")
         for cut in range(0, len(data), 7):
             client = await self.connect(data[:cut])
+            await self.until(
+                lambda cut=cut: any(one._reader is not None and one._reader._size == cut for one in self.connections())
+            )
             client.transport.abortConnection()
-        await self.until(lambda: not self.frontend.factory._open)
+            await self.until(lambda: not self.connections())
         self.assertEqual(await self.engine.recent_jobs(), [])
+
+    async def test_one_that_closed_its_side_first_is_closed_with_its_reply(self) -> None:
+        client = await self.connect(submission())
+        client.transport.loseWriteConnection()
+        await self.until(lambda: client.closed.called and not self.connections(), moving=False)
+        self.assertTrue(client.received.startswith(b"R0000000: T"), client.received)
+
+    async def test_a_log_that_nobody_reads(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            for _ in range(40):
+                for _ in range(400):
+                    reporter.message(100, "x" * 500)
+                await reporter.flush()
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        await self.talk(submission())
+        (job,) = await self.engine.recent_jobs()
+        await self.ended(job)
+        client = await self.connect(packet("GetTaskLog", _sys_TransactionID=job.transaction_id))
+        await self.until(lambda: client.received)
+        client.transport.pauseProducing()
+        await self.until(lambda: self.frontend.factory.stalled._ends)
+        self.clock.advance(3600.1)
+        await self.until(lambda: not self.connections())
+        client.transport.resumeProducing()
+        await self.until(lambda: client.closed.called)
 
     async def test_a_client_that_goes_after_its_packet_leaves_its_job(self) -> None:
         for _ in range(10):

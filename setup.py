@@ -11,7 +11,6 @@ RUN = [
     "twisted[tls]>=24.10,<27",
     "zope.interface>=6,<9",
     "attrs>=23.2,<27",
-    "lxml>=5.2,<7",
     "treq>=24.9,<27",
     "SQLAlchemy>=2.0.30,<2.2",
     "alembic>=1.13,<2",
@@ -48,7 +47,6 @@ EXTRAS = {
         "import-linter>=2,<3",
         "towncrier>=23.11",
         "build>=1.2,<2",
-        "types-lxml",
     ],
     "bench": ["celery[redis]>=5.4,<6", "procrastinate>=3,<4", "psutil>=5.9", "unoserver>=3,<4"],
 }

@@ -340,7 +340,7 @@ def makeService(options: Any) -> Server:
     from twisted.internet import reactor
 
     reactor.seconds = steady_clock()  # type: ignore[method-assign]
-    reactor.suggestThreadPoolSize(THREADS)
+    reactor.suggestThreadPoolSize(THREADS)  # type: ignore[attr-defined]
     _allow_many_connections()
     _collect_seldom()
     configuration: Configuration = options.configuration

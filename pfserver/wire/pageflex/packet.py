@@ -9,14 +9,14 @@ from attrs import field, frozen
 NAMESPACE = "http://www.pageflex.com/schemas"
 OLDER_NAMESPACE = "http://www.pageflexinc.com/schemas"
 
-#: The elements of a packet as a parser names them.
-ROOTS = frozenset({f"{{{NAMESPACE}}}job_command", f"{{{OLDER_NAMESPACE}}}job_command"})
+#: The elements of a packet as the parser names them: namespace, ``}``, name.
+ROOTS = frozenset({f"{NAMESPACE}}}job_command", f"{OLDER_NAMESPACE}}}job_command"})
 BLOCKS = {
-    f"{{{namespace}}}{name}": name
+    f"{namespace}}}{name}": name
     for namespace in (NAMESPACE, OLDER_NAMESPACE)
     for name in ("job_variables", "doc_variables")
 }
-VARIABLES = frozenset({f"{{{NAMESPACE}}}var", f"{{{OLDER_NAMESPACE}}}var"})
+VARIABLES = frozenset({f"{NAMESPACE}}}var", f"{OLDER_NAMESPACE}}}var"})
 
 
 @frozen(kw_only=True)

@@ -1,20 +1,22 @@
-"""A packet read as its bytes arrive; it is complete with its root element's end tag."""
+"""A packet read as its bytes arrive; it is complete with its root element's end tag.
+
+expat parses, not lxml: libxml2 keeps every name of an element or attribute that it has ever seen, until the process
+ends, and its Python side takes the interpreter's lock anew for each element.
+"""
 
 from __future__ import annotations
 
 import codecs
-import inspect
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
-
-from lxml import etree
+from xml.parsers import expat
 
 from pfserver.numbers import Number
 from pfserver.wire.pageflex.encodings import sniff
 from pfserver.wire.pageflex.errors import PacketError
 from pfserver.wire.pageflex.packet import BLOCKS, NAMESPACE, ROOTS, VARIABLES, Limits, Packet
-from pfserver.wire.pageflex.whole import whole_packet
 
 #: The longest XML declaration; it is taken away, since clients send malformed ones (``<?xml version="1.0">``).
 DECLARATION_LENGTH = 512
@@ -29,8 +31,11 @@ class PacketReader:
         self._head: bytes | None = b""
         self._prolog: str | None = ""
         self._decoder: codecs.IncrementalDecoder | None = None
-        self._target: _Target | None = None
-        self._parser: Any = None
+        self._target = _Target(self._limits)
+        self._parser = _parser_of(self._target)
+        # All of the text, where expat may hold back a tag until there is more to read than is to come.
+        self._text: list[str] | None = [] if _HOLDS_BACK else None
+        self._tail = ""
 
     def feed(self, data: bytes) -> Packet | None:
         """Take bytes as they come; gives the packet once it is complete and ignores what follows.
@@ -50,6 +55,11 @@ class PacketReader:
         """The client has closed its side. Raises ``PacketError`` unless the packet is complete."""
         packet = self._take(b"", last=True)
         if packet is None:
+            try:
+                self._parser.Parse(b"", True)
+            except expat.ExpatError as error:
+                if error.code not in _INCOMPLETE:
+                    raise _not_xml(error) from error
             raise PacketError(Number.TRUNCATED, "the connection was closed before the packet was complete")
         return packet
 
@@ -70,21 +80,13 @@ class PacketReader:
         except UnicodeDecodeError as error:
             # What does not fit may lie behind the packet.
             text, fault = error.object[: error.start].decode(error.encoding, "ignore"), error
-        text = self._without_declaration(text, last)
-        if self._target is None and text:
-            packet = whole_packet(text, self._limits)
-            if packet is not None:
-                return packet
-        packet = self._parse(text)
+        packet = self._parse(self._without_declaration(text, last))
         if packet is None and fault is not None:
             raise PacketError(Number.ENCODING, "the packet's bytes do not fit its encoding") from fault
         return packet
 
     def _without_declaration(self, text: str, last: bool) -> str:
-        """Blank the XML declaration out, so that errors name the right line and column.
-
-        What has none gets a blank in front: the parser waits for more where all it has is ``<x/>``.
-        """
+        """Blank the XML declaration out, so that errors name the right line and column."""
         if self._prolog is None:
             return text
         self._prolog += text
@@ -93,7 +95,7 @@ class PacketReader:
             self._prolog = ""
             return ""
         if begin[:5] != "<?xml"[: len(begin)]:
-            text, self._prolog = " " + self._prolog, None
+            text, self._prolog = self._prolog, None
             if begin[0] != "<":
                 raise PacketError(Number.NOT_XML, "this is not an XML command packet: it does not begin with <")
             return text
@@ -109,20 +111,58 @@ class PacketReader:
 
     def _parse(self, text: str) -> Packet | None:
         if not text:
-            return self._target.packet if self._target is not None else None
-        if self._target is None:
-            self._target = _Target(self._limits)
-            self._parser = etree.XMLParser(  # type: ignore[call-overload]  # the stubs ask for a close() with a result
-                target=self._target, encoding="utf-8", resolve_entities="internal", no_network=True, huge_tree=False
-            )
+            return self._target.packet
         try:
-            self._parser.feed(text.encode("utf-8"))
-        except etree.XMLSyntaxError as error:
+            self._parser.Parse(text.encode("utf-8"), False)
+        except expat.ExpatError as error:
             if self._target.packet is None:
-                raise PacketError(Number.NOT_XML, f"the packet is not well-formed XML: {_reason(error)}") from error
+                raise _not_xml(error) from error
         except UnicodeError as error:
             raise PacketError(Number.ENCODING, "the packet holds half a surrogate pair") from error
+        if self._target.packet is None and self._text is not None:
+            self._text.append(text)
+            self._tail = (self._tail + text)[-_END_LENGTH:]
+            if _END.search(self._tail):
+                return self._parse_all("".join(self._text))
         return self._target.packet
+
+    def _parse_all(self, text: str) -> Packet | None:
+        """The packet, if all of the text is one; what looks like its end may stand in a comment."""
+        target = _Target(self._limits)
+        with suppress(expat.ExpatError):
+            _parser_of(target).Parse(text.encode("utf-8"), True)
+        return target.packet
+
+
+#: Some versions of expat hold back what might be an incomplete tag, and some of them do not say how to turn that off.
+_HOLDS_BACK = not hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")
+
+#: What expat says of a text that may yet become XML.
+_INCOMPLETE = {
+    expat.errors.codes[text]
+    for text in (
+        expat.errors.XML_ERROR_NO_ELEMENTS,
+        expat.errors.XML_ERROR_UNCLOSED_TOKEN,
+        expat.errors.XML_ERROR_PARTIAL_CHAR,
+        expat.errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
+    )
+}
+
+#: The end of a packet, and where it is looked for.
+_END = re.compile(r"(job_command\s*|/)>\s*\Z")
+_END_LENGTH = 256
+
+
+def _parser_of(target: _Target) -> Any:
+    parser: Any = expat.ParserCreate("utf-8", "}")
+    parser.buffer_text = True
+    parser.StartElementHandler = target.start
+    parser.EndElementHandler = target.end
+    parser.CharacterDataHandler = target.data
+    parser.StartDoctypeDeclHandler = target.doctype
+    if not _HOLDS_BACK:
+        parser.SetReparseDeferralEnabled(False)
+    return parser
 
 
 class _Target:
@@ -139,7 +179,7 @@ class _Target:
         self._name: str | None = None
         self._text: list[str] = []
 
-    def doctype(self, name: str | None, public: str | None, system: str | None) -> None:
+    def doctype(self, *_what: object) -> None:
         raise PacketError(Number.DOCTYPE, "the packet holds a DOCTYPE, which is refused")
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
@@ -170,15 +210,6 @@ class _Target:
                 document_variables=self._variables["doc_variables"],
             )
 
-    def comment(self, text: str) -> None:
-        """Nothing."""
-
-    def pi(self, target: str, data: str | None = None) -> None:
-        """Nothing: ``pf_command`` is usual and not needed."""
-
-    def close(self) -> None:
-        """Nothing more to give."""
-
     def _begin(self, tag: str, attributes: Mapping[str, str]) -> None:
         if tag not in ROOTS:
             raise PacketError(Number.WRONG_ROOT, f"the packet's root element is not job_command in {NAMESPACE}")
@@ -195,9 +226,6 @@ class _Target:
         self._text = []
 
 
-# The parser looks at how many arguments ``start`` takes, each time one is made; this spares it the long way.
-_Target.start.__signature__ = inspect.signature(_Target.start)  # type: ignore[attr-defined]
-
-
-def _reason(error: etree.XMLSyntaxError) -> str:
-    return re.sub(r"\s*\(<string>.*", "", (error.msg or "it cannot be parsed").splitlines()[0])[:200]
+def _not_xml(error: expat.ExpatError) -> PacketError:
+    where = f"{expat.ErrorString(error.code)}, line {error.lineno}, column {error.offset + 1}"
+    return PacketError(Number.NOT_XML, f"the packet is not well-formed XML: {where}")

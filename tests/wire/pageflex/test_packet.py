@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pfserver.errors import BadVariable
 from pfserver.numbers import Number
-from pfserver.wire.pageflex import Limits, Packet, PacketError, PacketReader, write_packet
+from pfserver.wire.pageflex import Limits, Packet, PacketError, PacketReader, reader, write_packet
 
 VECTORS = sorted((Path(__file__).parents[2] / "vectors" / "pageflex").iterdir())
 
@@ -186,6 +187,38 @@ values = st.text(
 variables = st.dictionaries(
     names, values.filter(lambda text: "\ufffe" not in text and "\uffff" not in text), max_size=4
 )
+
+
+class HeldBackTests(SynchronousTestCase):
+    """Versions of expat that hold back what might be an incomplete tag, and do not say how to turn that off."""
+
+    def test_a_packet_is_complete_with_its_end_tag(self) -> None:
+        self.patch(reader, "_HOLDS_BACK", True)
+        original = reader._parser_of
+        self.patch(reader, "_parser_of", lambda target: HoldingBack(original(target)))
+        for data in (ROOT.format("").encode(), ROOT.replace("{}</p:job_command>", "")[:-1].encode() + b"/>"):
+            pieces = PacketReader()
+            found = [pieces.feed(bytes([byte])) for byte in data]
+            self.assertEqual(found[-1], Packet(command="SubmitJob"))
+            self.assertEqual(set(found[:-1]), {None})
+
+    def test_an_end_in_a_comment_is_none(self) -> None:
+        self.patch(reader, "_HOLDS_BACK", True)
+        pieces = PacketReader()
+        begin = ROOT.partition("{}")[0].encode()
+        self.assertIsNone(pieces.feed(begin + b"<!-- </p:job_command>"))
+        self.assertEqual(pieces.feed(b" --></p:job_command>"), Packet(command="SubmitJob"))
+
+
+class HoldingBack:
+    """A parser that is told nothing before the end."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+
+    def Parse(self, data: bytes, last: bool) -> None:
+        if last:
+            self._parser.Parse(data, last)
 
 
 class PropertyTests(SynchronousTestCase):

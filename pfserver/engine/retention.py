@@ -19,6 +19,10 @@ INTERVAL = 60.0
 BATCH = 50
 
 
+#: With more jobs than this whose output cannot be removed, the next look is soon enough for the others.
+STAYING = 1000
+
+
 @frozen
 class RetentionRule:
     """How long done jobs are kept: ``age`` in seconds, at most ``count`` of them; None for no limit."""
@@ -37,6 +41,7 @@ class Retention:
         self._tools = tools
         self._timer: IDelayedCall | None = None
         self._work: Deferred[None] | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Look now and then, if the rule limits anything."""
@@ -45,6 +50,7 @@ class Retention:
 
     def stop(self) -> None:
         """Look no more; a removal that runs stops after its batch."""
+        self._stopped = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
@@ -52,13 +58,17 @@ class Retention:
     async def sweep(self) -> int:
         """Remove all that is due; gives the number of removed jobs. A job whose output cannot be removed stays."""
         removed = 0
+        staying: set[int] = set()
         while True:
             before = None if self._rule.age is None else self._tools.clock.seconds() - self._rule.age
-            jobs = await self._tools.store.prunable(finished_before=before, keep=self._rule.count, limit=BATCH)
+            limit = BATCH + len(staying)
+            found = await self._tools.store.prunable(finished_before=before, keep=self._rule.count, limit=limit)
+            jobs = [job for job in found if job.id not in staying]
             gone = [job.id for job in jobs if await self._output_removed(job)]
+            staying.update(job.id for job in jobs if job.id not in gone)
             await self._tools.store.delete(gone)
             removed += len(gone)
-            if len(jobs) < BATCH or not gone:
+            if len(jobs) < BATCH or len(staying) > STAYING or self._stopped:
                 return removed
 
     async def _output_removed(self, job: Job) -> bool:

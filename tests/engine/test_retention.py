@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from pfserver.engine import retention
 from pfserver.engine.retention import INTERVAL, RetentionRule
 from pfserver.errors import NoSuchJob, OutputUnavailable
 from pfserver.interfaces import IReporter
@@ -61,3 +62,17 @@ class RetentionTests(EngineCase):
         self.assertEqual(await self.kept(), [ids[0], *ids[2:]])
         self.assertEqual(await self.engine._retention.sweep(), 1)
         self.assertEqual(await self.kept(), ids[2:])
+
+    async def test_a_batch_whose_output_stays_does_not_keep_the_others(self) -> None:
+        self.patch(retention, "BATCH", 2)
+        ids = await self.done(6)
+        remove = self.outputs.remove
+
+        def refuse_some(job: Job) -> None:
+            if job.id in ids[:2]:
+                raise OutputUnavailable("not mounted")
+            remove(job)
+
+        with patch.object(self.outputs, "remove", side_effect=refuse_some):
+            self.assertEqual(await self.engine._retention.sweep(), 2)
+        self.assertEqual(await self.kept(), [*ids[:2], *ids[4:]])

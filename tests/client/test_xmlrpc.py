@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,14 @@ class XMLRPCClientTests(SynchronousTestCase):
         with patch.object(XMLRPCClient, "_is_stale", return_value=False):
             self.assertIn("no server answers", self.problem([good], [good], times=2, method="pfserver.submit"))
             self.assertEqual(self.call([good], [good], times=2, method="pfserver.status"), 1)
-        self.assertEqual(self.call([good], [good], times=2, method="pfserver.submit"), 1)
+        # Where it was closed before, a new one is made.
+        script = Script([good], [good])
+        self.addCleanup(script.close)
+        with XMLRPCClient(script.url, seconds=5) as client:
+            client.call("pfserver.submit")
+            while not client._is_stale():
+                time.sleep(0.001)
+            self.assertEqual(client.call("pfserver.submit"), 1)
 
     def test_a_fault(self) -> None:
         error = self.assertRaises(ServerRefused, self.call, [http(bytes(encode_fault(3, "no such job")))])

@@ -111,7 +111,7 @@ class XMLRPCClient:
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._connection.request("POST", self._path, body.chunks(), headers)
             return self._connection.getresponse()
-        except http.client.RemoteDisconnected:
+        except ConnectionResetError:
             self._connection.close()
             if once or fresh or any(not isinstance(piece, bytes) for piece in body.pieces):
                 raise

@@ -137,11 +137,8 @@ class TaskFolder:
         self.work.mkdir(mode=0o700)
 
     def keep(self, made: Path, output_format: str) -> Path:
-        """What a renderer has made is the result."""
-        target = self.path / f"result.{output_format}"
-        made.rename(target)
-        shutil.rmtree(self.work, ignore_errors=True)
-        return target
+        """What a renderer has made is the result; what else it has left goes with the task."""
+        return made.rename(self.path / f"result.{output_format}")
 
     def remove(self) -> None:
         """The task is over. It is no task any more before its files go."""

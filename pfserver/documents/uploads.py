@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -57,7 +58,13 @@ class Uploads:
         """Names of files that were written before ``time`` (seconds since the epoch)."""
         if not self._folder.is_dir():
             return []
-        return [path.name for path in self._folder.iterdir() if path.stat().st_mtime < time]
+        names = []
+        for path in self._folder.iterdir():
+            # Others remove theirs meanwhile.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time:
+                    names.append(path.name)
+        return names
 
     def sweep(self, candidates: Collection[str], used: Collection[str]) -> int:
         """Remove those candidates that nobody uses; gives how many."""

@@ -18,7 +18,7 @@ from pfserver.factory.events import News
 from pfserver.factory.pauses import Pauses
 from pfserver.factory.rendering import IRenderer, format_of
 from pfserver.factory.server import OfficeshotsServer
-from pfserver.factory.tasks import TaskFolder
+from pfserver.factory.tasks import Task, TaskFolder
 from pfserver.wire.xmlrpc import INTERNAL, Code, Fault
 
 #: Seconds without polling after the renderer broke: jobs are better off elsewhere.
@@ -93,6 +93,7 @@ class Workbench:
         began = self._reactor.seconds()
         task = folder.task
         sending: DeferredSemaphore | None = None
+        renewing: LoopingCall | None = None
         try:
             result = None if fresh else await self._in_thread(folder.result)
             if result is None:
@@ -101,6 +102,8 @@ class Workbench:
             if result is None:
                 return
             self._news.status.working[task.job] = f"sending {task.safe_name}"
+            # A large result on a slow line takes longer than a lock lasts; who has lost it hears so from finish.
+            renewing = self._renewing(task, lambda reason: None)
             sending = await self._sending.acquire()
             room.release()
             name = await self._persist(lambda: self._server.finish(task, *result))
@@ -119,6 +122,8 @@ class Workbench:
             seconds = self._reactor.seconds() - began
             self._news.event("finished", f"{task.filename} in {seconds:.2f} s, result {name}", task, seconds)
         finally:
+            if renewing is not None:
+                renewing.stop()
             if sending is not None:
                 sending.release()
         await self._in_thread(folder.remove)
@@ -131,19 +136,11 @@ class Workbench:
         rendering = Deferred.fromCoroutine(self._renderer.render(folder))
         lost: list[str] = []
 
-        async def renew() -> None:
-            try:
-                await self._server.renew(task)
-            except (ServerAway, Refused) as error:
-                self.log.debug("factory.not-renewed", job=task.job, reason=str(error))
-            except Fault as fault:
-                if fault.code in (Code.LOCK_LOST, Code.NO_SUCH_JOB):
-                    lost.append(fault.text)
-                    rendering.cancel()
+        def end(reason: str) -> None:
+            lost.append(reason)
+            rendering.cancel()
 
-        renewing = LoopingCall(lambda: Deferred.fromCoroutine(renew()))
-        renewing.clock = self._reactor
-        renewing.start(self._options.renew, now=False)
+        renewing = self._renewing(task, end)
         try:
             made = await rendering
         except CancelledError:
@@ -157,6 +154,23 @@ class Workbench:
         output_format = format_of(task)
         # A rename: less work than to ask a thread for it.
         return folder.keep(made, output_format), output_format
+
+    def _renewing(self, task: Task, lost: Callable[[str], None]) -> LoopingCall:
+        """Renew a job's lock until this is stopped; tell where somebody else has the job."""
+
+        async def renew() -> None:
+            try:
+                await self._server.renew(task)
+            except (ServerAway, Refused) as error:
+                self.log.debug("factory.not-renewed", job=task.job, reason=str(error))
+            except Fault as fault:
+                if fault.code in (Code.LOCK_LOST, Code.NO_SUCH_JOB):
+                    lost(fault.text)
+
+        renewing = LoopingCall(lambda: Deferred.fromCoroutine(renew()))
+        renewing.clock = self._reactor
+        renewing.start(self._options.renew, now=False)
+        return renewing
 
     async def _not_rendered(self, folder: TaskFolder, error: PFServerError) -> None:
         self._news.status.failed += 1

@@ -42,6 +42,7 @@ class Server:
         self.released: list[tuple[str, str]] = []
         self.finished: list[str] = []
         self.problem: Exception | None = None
+        self.slow: Deferred[None] | None = None
 
     async def poll(self) -> Any:
         self.polls += 1
@@ -66,6 +67,8 @@ class Server:
     async def finish(self, task: Task, result: Path, output_format: str) -> str:
         if self.problem is not None:
             raise self.problem
+        if self.slow is not None:
+            await self.slow
         self.finished.append(task.job)
         return "result"
 
@@ -148,6 +151,18 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(len(self.renderer.running), 2)
         self.renderer.running[0].callback(b"%PDF")
         self.assertEqual(len(self.renderer.running), 3)
+
+    def test_locks_are_renewed_while_results_are_sent(self) -> None:
+        self.server.jobs = ["1"]
+        self.server.slow = Deferred()
+        self.service.startService()
+        self.advance(1)
+        self.renderer.running[0].callback(b"done")
+        self.advance(121)
+        self.assertEqual(self.server.renewed, ["1", "1"])
+        self.server.slow.callback(None)
+        self.advance(121)
+        self.assertEqual((self.server.renewed, self.server.finished), (["1", "1"], ["1"]))
 
     def test_locks_are_renewed(self) -> None:
         self.server.jobs.append("1")

@@ -213,6 +213,7 @@ class ColdEngine:
         filter_name, options = IMPORT_FILTERS[job["doctype"]]
         wanted, suffix = self._target(job)
         folder = Path(job["folder"], "cold")
+        shutil.rmtree(folder, ignore_errors=True)  # of a first try
         folder.mkdir()
         infilter = filter_name + (":" + options if options else "")
         arguments = ["--infilter=" + infilter, "--convert-to", wanted, "--outdir", str(folder), job["source"]]
@@ -351,17 +352,14 @@ def main() -> None:
         tell({"failed": f"{type(error).__name__}: {error}"})
         os.killpg(0, signal.SIGKILL)
         return
-    memory = engine.memory()
-    tell({"ready": True, "memory": memory})
+    tell({"ready": True, "memory": engine.memory()})
     while True:
         job = requests.get()
         if job["do"] == "stop":
             engine.stop()
             time.sleep(5.0)  # ends with LibreOffice before that
             os.killpg(0, signal.SIGKILL)
-        # As it was before: who waits for the answer need not wait for the kernel to count.
-        tell({**answer(engine, options, job), "memory": memory})
-        memory = engine.memory()
+        tell({**answer(engine, options, job), "memory": engine.memory()})
 
 
 if __name__ == "__main__":

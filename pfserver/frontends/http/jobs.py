@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -155,13 +156,17 @@ class JobMethods:
             try:
                 source = await self._in_thread(self._open, job)
             except PFServerError as error:
+                naming.addErrback(lambda _: None)
                 await naming
                 await self._give_up(factory, job, str(error))
                 continue
             try:
                 name = await naming
-            except PFServerError:
+            except Exception:
+                # Nobody has it: the next who asks shall not wait until the lease runs out.
                 source.close()
+                with suppress(PFServerError):
+                    await self._release(job.id, factory.name, "the job could not be handed out")
                 raise
             self.log.info("factory.leased", transaction=job.transaction_id, factory=factory.name)
             return self._delivery(factory, job, name, source)

@@ -8,12 +8,14 @@ import struct
 import uuid
 import xmlrpc.client
 import zipfile
+from unittest.mock import patch
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from pfserver.errors import StoreUnavailable
 from pfserver.frontends.http import jobs
 from pfserver.frontends.http.jobs import FairChoice, can_do
 from pfserver.model import Job, JobRequest, Outcome, State, job_id_of
@@ -55,6 +57,15 @@ class PollTests(HttpCase):
         self.assertEqual((stored.state, stored.node), (State.LEASED, "My factory"))
         factory = await self.factories.factory("My factory")
         self.assertEqual((factory.polls, factory.leased), (2, 1))
+
+    async def test_a_job_that_cannot_be_handed_out_waits_for_the_next_who_asks(self) -> None:
+        await self.add_factory()
+        (name,) = await self.submit()
+        refused = StoreUnavailable("nothing could be stored: database or disk is full")
+        with patch.object(self.factories, "hand_out", side_effect=refused):
+            await self.fault(-32500, "jobs.poll", "My factory")
+        self.assertEqual((await self.engine.job(job_id_of(name))).state, State.QUEUED)
+        self.assertTrue((await self.call("jobs.poll", "My factory"))["job"])
 
     async def test_defaults(self) -> None:
         await self.add_factory()

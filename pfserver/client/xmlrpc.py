@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import select
+import selectors
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -121,11 +121,11 @@ class XMLRPCClient:
 
     def _is_stale(self) -> bool:
         """Whether the server has closed the connection while we had nothing to say; else it would be silent."""
-        poller = select.poll()
         if self._connection.sock is None:
             return False
-        poller.register(self._connection.sock, select.POLLIN)
-        return bool(poller.poll(0))
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection.sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     @contextmanager
     def _problems(self) -> Iterator[None]:

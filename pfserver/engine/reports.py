@@ -141,9 +141,9 @@ class Reports:
     async def _finish(self, outcome: Outcome) -> None:
         messages, artifacts, progress = self._take()
         last = [*messages, *texts.closing(self._job, outcome, progress)]
-        failed = outcome is Outcome.FAILED or self._nothing
+        is_empty = outcome is Outcome.FAILED or self._nothing
         try:
-            if artifacts and not failed:
+            if artifacts and not is_empty:
                 await self._tools.store.append(self._job.id, artifacts=artifacts)
             job = await self._tools.store.finish(
                 self._job.id,
@@ -151,7 +151,7 @@ class Reports:
                 node=self._tools.node,
                 messages=last,
                 progress=progress,
-                artifacts=() if failed else None,
+                artifacts=() if is_empty else None,
             )
         except StoreUnavailable:
             self._put_back(messages, artifacts)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -87,7 +88,9 @@ class ReadHub:
             except BlockingIOError:
                 continue
             except OSError:
-                data = b""
+                self.discard(connection)
+                connection.connectionLost(Failure(CONNECTION_LOST))
+                continue
             if not data:
                 # Its reactor finds the same and ends it in its own way.
                 self.discard(connection)

@@ -14,17 +14,21 @@ def plain_socket(transport: ITransport | None) -> Connection | None:
     return transport if isinstance(transport, Connection) and not transport.TLS else None
 
 
-def write_at_once(plain: Connection, data: bytes) -> bool:
+def write_at_once(transport: ITransport, data: bytes) -> bool:
     """Write now, not in the reactor's next turn, which takes four more system calls; whether all of it is written.
 
-    What the socket does not take is written by the transport, which also finds out that a connection is lost. What it
-    has to write already goes first.
+    What a plain socket does not take is written by its transport, which also finds out that a connection is lost. What
+    it has to write already goes first.
     """
-    if plain.dataBuffer or plain._tempDataBuffer:
-        plain.write(data)
+    plain = plain_socket(transport)
+    if plain is None or plain.dataBuffer or plain._tempDataBuffer:
+        transport.write(data)
         return False
-    sent = plain.writeSomeData(data)
-    rest = data[sent:] if isinstance(sent, int) else data
-    if rest:
-        plain.write(rest)
-    return not rest
+    try:
+        sent = plain.socket.send(data)
+    except OSError:
+        sent = 0
+    if sent < len(data):
+        plain.write(data[sent:])
+        return False
+    return True

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet import reactor as any_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -95,6 +95,14 @@ class HubTests(TestCase):
         client.transport.loseConnection()  # type: ignore[union-attr]
         await server.lost
         self.assertIsNotNone(server.reason.check(ConnectionDone))
+        await client.lost
+        self.assertNotIn(self.hub, reactor.getReaders())
+
+    async def test_a_reset_is_told_as_one(self) -> None:
+        client, server = await self.connect()
+        client.transport.abortConnection()  # type: ignore[union-attr]
+        await server.lost
+        self.assertIsNotNone(server.reason.check(ConnectionLost))
         await client.lost
         self.assertNotIn(self.hub, reactor.getReaders())
 

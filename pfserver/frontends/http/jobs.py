@@ -156,8 +156,8 @@ class JobMethods:
             try:
                 source = await self._in_thread(self._open, job)
             except PFServerError as error:
-                naming.addErrback(lambda _: None)
-                await naming
+                with suppress(PFServerError):
+                    await naming
                 await self._give_up(factory, job, str(error))
                 continue
             try:

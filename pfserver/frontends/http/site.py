@@ -19,7 +19,7 @@ from twisted.web.server import Request as WebRequest
 from twisted.web.server import Site as WebSite
 
 from pfserver.frontends.http.limits import LINGER, HTTPLimits
-from pfserver.host.sockets import plain_socket, write_at_once
+from pfserver.host.sockets import write_at_once
 from pfserver.wire.xmlrpc import Body
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ API_PATHS = (b"/xmlrpc", b"/xmlrpc/")
 
 #: Bytes of a request that is compared with the one before.
 WHOLE = 4096
-
 
 #: What stands before the path in the absolute form of a request's target.
 _ABSOLUTE = re.compile(rb"\Ahttps?://[^/?#]*/?", re.IGNORECASE)
@@ -170,11 +169,7 @@ class Channel(HTTPChannel):
             self.resetTimeout()
             head = b"HTTP/1.1 200 OK\r\nServer: pfserver\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
             head %= (self.site.date(), answer.media_type, len(answer.body))
-            plain = plain_socket(self.transport)
-            if plain is not None:
-                write_at_once(plain, head + answer.body)
-            else:
-                self.transport.write(head + answer.body)
+            write_at_once(self.transport, head + answer.body)
             return True
         if not request.startswith(data):
             return False

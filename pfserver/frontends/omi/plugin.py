@@ -25,6 +25,7 @@ from pfserver.frontends.omi.protocol import OMIProtocol
 from pfserver.frontends.omi.routines import RoutineTable, read_routines
 from pfserver.frontends.omi.session import Rooms, Session
 from pfserver.frontends.omi.trees import JobTree
+from pfserver.host.connections import Connections
 from pfserver.host.hub import ReadHub
 from pfserver.interfaces import IEngine, IFrontEnd, IFrontEndPlugin, IFrontEndServices
 from pfserver.options import read_table
@@ -114,12 +115,11 @@ class OMIFactory(ServerFactory):
         self._engine = engine
         self._doorkeeper = Doorkeeper(read_agents(options.agents), options.open_to)
         self._routines = RoutineTable(read_routines(options.routines))
-        self._open: set[OMIProtocol] = set()
+        self._open: Connections[OMIProtocol] = Connections(clock, LINGER)
         # Those that a session or a time-out still needs.
         self._requests: WeakSet[JobRequests] = WeakSet()
         self._numbers = count(1)
         self._look: IDelayedCall | None = None
-        self._none_left: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol for a new circuit."""
@@ -138,9 +138,6 @@ class OMIFactory(ServerFactory):
     def closed(self, protocol: OMIProtocol) -> None:
         """A circuit is gone."""
         self._open.discard(protocol)
-        if not self._open and self._none_left is not None:
-            none_left, self._none_left = self._none_left, None
-            none_left.callback(None)
 
     async def admit(self, protocol: OMIProtocol, connect: Connect, agreement: Agreement) -> Session:
         """A session for an agent. Raises ``NotAllowed``, ``ServerBusy``."""
@@ -159,26 +156,13 @@ class OMIFactory(ServerFactory):
             self._look.cancel()
         for requests in list(self._requests):
             requests.stop()
-        if not self._open:
-            return
-        self._none_left = Deferred()
-        done = self._none_left
-        timer = self.clock.callLater(LINGER, self._abort_all)
-        for protocol in list(self._open):
-            protocol.close()
-        await done
-        if timer.active():
-            timer.cancel()
+        await self._open.close_all()
 
     def _look_at_all(self) -> None:
         self._look = self.clock.callLater(LOOK, self._look_at_all)
         now = self.clock.seconds()
-        for protocol in list(self._open):
+        for protocol in self._open:
             protocol.check_time(now)
-
-    def _abort_all(self) -> None:
-        for protocol in list(self._open):
-            protocol.abort()
 
 
 @implementer(IFrontEnd)

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from pfserver.frontends.pageflex.commands import Commands
 from pfserver.frontends.pageflex.protocol import LINGER, PageflexProtocol
+from pfserver.host.connections import Connections
 from pfserver.host.deadlines import Deadlines
 from pfserver.interfaces import IFrontEnd, IFrontEndPlugin, IFrontEndServices
 from pfserver.options import read_table
@@ -61,8 +62,7 @@ class PageflexFactory(ServerFactory):
         self.stalled: Deadlines[PageflexProtocol] = Deadlines(clock, options.stalled, PageflexProtocol.abort)
         """Connections whose client does not read what it is told."""
         self._most = options.connections
-        self._open: set[PageflexProtocol] = set()
-        self._none_left: Deferred[None] | None = None
+        self._open: Connections[PageflexProtocol] = Connections(clock, LINGER)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol for a new connection."""
@@ -81,28 +81,13 @@ class PageflexFactory(ServerFactory):
         self.incomplete.discard(protocol)
         self.lingering.discard(protocol)
         self.stalled.discard(protocol)
-        if not self._open and self._none_left is not None:
-            none_left, self._none_left = self._none_left, None
-            none_left.callback(None)
 
     async def close_all(self) -> None:
         """Close what is still open: what was written may be read for a moment, then it ends."""
-        if self._open:
-            self._none_left = Deferred()
-            done = self._none_left
-            timer = self.clock.callLater(LINGER, self._abort_all)
-            for protocol in list(self._open):
-                protocol.close()
-            await done
-            if timer.active():
-                timer.cancel()
+        await self._open.close_all()
         self.incomplete.stop()
         self.lingering.stop()
         self.stalled.stop()
-
-    def _abort_all(self) -> None:
-        for protocol in list(self._open):
-            protocol.abort()
 
 
 @implementer(IFrontEnd)

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from pfserver.errors import PFServerError, ServerBusy
 from pfserver.frontends.pageflex.commands import Answer
 from pfserver.frontends.pageflex.errors import number_of
-from pfserver.host.sockets import plain_socket, write_at_once
+from pfserver.host.sockets import write_at_once
 from pfserver.interfaces import IFollower
 from pfserver.model import Message
 from pfserver.numbers import Number
@@ -236,18 +236,15 @@ class PageflexProtocol(Protocol):
             return
         self._closing = True
         self.factory.lingering.add(self)
-        plain = plain_socket(self.transport)
-        if plain is not None and last and write_at_once(plain, last):
+        transport: Any = self.transport
+        if last and write_at_once(transport, last):
             self._half_closed = True
             with suppress(OSError):
-                plain.getHandle().shutdown(socket.SHUT_WR)
+                transport.getHandle().shutdown(socket.SHUT_WR)
             if self._ended:
                 # Nobody will tell us of it again.
                 self.factory.clock.callLater(0, self.close_fully)
             return
-        transport: Any = self.transport
-        if plain is None:
-            self._write(last)
         if ISSLTransport.providedBy(self.transport) or not IHalfCloseableDescriptor.providedBy(self.transport):
             # TLS says by itself that nothing more comes, then waits for the client to say so, too.
             transport.loseConnection()

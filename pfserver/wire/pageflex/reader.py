@@ -21,6 +21,24 @@ from pfserver.wire.pageflex.packet import BLOCKS, NAMESPACE, ROOTS, VARIABLES, L
 #: The longest XML declaration; it is taken away, since clients send malformed ones (``<?xml version="1.0">``).
 DECLARATION_LENGTH = 512
 
+#: Some versions of expat hold back what might be an incomplete tag, and some of them do not say how to turn that off.
+_HOLDS_BACK = not hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")
+
+#: What expat says of a text that may yet become XML.
+_INCOMPLETE = {
+    expat.errors.codes[text]
+    for text in (
+        expat.errors.XML_ERROR_NO_ELEMENTS,
+        expat.errors.XML_ERROR_UNCLOSED_TOKEN,
+        expat.errors.XML_ERROR_PARTIAL_CHAR,
+        expat.errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
+    )
+}
+
+#: The end of a packet, and where it is looked for.
+_END = re.compile(r"(job_command\s*|/)>\s*\Z")
+_END_LENGTH = 256
+
 
 class PacketReader:
     """Bytes of one connection to the one packet that they begin with."""
@@ -54,14 +72,16 @@ class PacketReader:
     def at_eof(self) -> Packet:
         """The client has closed its side. Raises ``PacketError`` unless the packet is complete."""
         packet = self._take(b"", last=True)
-        if packet is None:
-            try:
-                self._parser.Parse(b"", True)
-            except expat.ExpatError as error:
-                if error.code not in _INCOMPLETE:
-                    raise _not_xml(error) from error
+        if packet is not None:
+            return packet
+        try:
+            self._parser.Parse(b"", True)
+        except expat.ExpatError as error:
+            if error.code not in _INCOMPLETE and self._target.packet is None:
+                raise _not_xml(error) from error
+        if self._target.packet is None:
             raise PacketError(Number.TRUNCATED, "the connection was closed before the packet was complete")
-        return packet
+        return self._target.packet
 
     def _take(self, data: bytes, *, last: bool) -> Packet | None:
         if self._head is not None:
@@ -132,25 +152,6 @@ class PacketReader:
         with suppress(expat.ExpatError):
             _parser_of(target).Parse(text.encode("utf-8"), True)
         return target.packet
-
-
-#: Some versions of expat hold back what might be an incomplete tag, and some of them do not say how to turn that off.
-_HOLDS_BACK = not hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")
-
-#: What expat says of a text that may yet become XML.
-_INCOMPLETE = {
-    expat.errors.codes[text]
-    for text in (
-        expat.errors.XML_ERROR_NO_ELEMENTS,
-        expat.errors.XML_ERROR_UNCLOSED_TOKEN,
-        expat.errors.XML_ERROR_PARTIAL_CHAR,
-        expat.errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
-    )
-}
-
-#: The end of a packet, and where it is looked for.
-_END = re.compile(r"(job_command\s*|/)>\s*\Z")
-_END_LENGTH = 256
 
 
 def _parser_of(target: _Target) -> Any:

@@ -9,11 +9,13 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import SSL4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.ssl import CertificateOptions, KeyPair, PrivateCertificate
 from twisted.internet.task import deferLater
 
 from pfserver.wire.omi import (
     Connect,
+    Disconnect,
     Done,
     Get,
     GetReply,
@@ -24,7 +26,7 @@ from pfserver.wire.omi import (
     message,
 )
 from tests.frontends.omi.support import Circuit, OMICase, ref
-from tests.wire.omi.fuzz import Fuzzer
+from tests.wire.omi.fuzz import KINDS, Fuzzer, is_whole
 
 
 def self_signed() -> PrivateCertificate:
@@ -113,15 +115,65 @@ class CircuitTests(OMICase):
         await self.until(lambda: len(self.frontend.factory._open) == 1)
         self.assertEqual(await other.ask(Status()), Done())
 
-    async def test_tls(self) -> None:
-        """Nothing goes past the encryption, and who does not read is paused there as well."""
-        certificate = self_signed()
-        port = reactor.listenSSL(0, self.frontend.factory, certificate.options(), interface="127.0.0.1")
+    async def tls_session(self) -> Circuit:
+        """A session over TLS."""
+        port = reactor.listenSSL(0, self.frontend.factory, self_signed().options(), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         endpoint = SSL4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port, CertificateOptions())
         circuit = await connectProtocol(endpoint, Circuit())
         self.addCleanup(self.drop, circuit)
         await circuit.ask(Connect(major=1))
+        return circuit
+
+    async def test_tls_ends_with_the_session(self) -> None:
+        """No clock moves: neither an orderly end nor a refused message keeps the circuit, nor its locks."""
+        circuit = await self.tls_session()
+        self.assertEqual(await circuit.ask(Disconnect()), Done())
+        await self.until(lambda: not self.frontend.factory._open)
+        circuit = await self.tls_session()
+        await circuit.ask(Lock(ref(), b"1"))
+        circuit.send(message(b"no request"))
+        await self.until(lambda: not self.frontend.factory._open)
+        self.assertEqual(list(self.locks.held()), [])
+
+    async def test_what_follows_an_update_that_takes_long_is_not_read(self) -> None:
+        circuit = await self.session(1)
+        [protocol] = self.frontend.factory._open
+        gate: Deferred[None] = Deferred()
+        write = self.globals.write
+
+        def late(function: Any) -> Any:
+            return gate.addCallback(lambda _: write(function))
+
+        self.globals.write = late  # type: ignore[method-assign]
+        circuit.send(message(circuit.packed(Set(ref(0), b"v"))))
+        await self.until(lambda: protocol._busy)
+        self.globals.write = write  # type: ignore[method-assign]
+        for n in range(1, 1_001):
+            circuit.send(message(circuit.packed(Set(ref(n), b"v" * 30_000))))
+        await self.until(lambda: not protocol._reading)
+        await deferLater(reactor, 0.1)
+        self.assertLess(sum(map(len, protocol._waiting)), 1 << 20)
+        gate.callback(None)
+        for _ in range(1_001):
+            await circuit.next()
+        self.assertEqual(await circuit.ask(Get(ref(1_000))), GetReply(1, b"v" * 30_000))
+
+    async def test_each_message_has_its_own_time(self) -> None:
+        circuit = await self.session(1)
+        data = message(circuit.packed(Status()))
+        circuit.send(data[:5])
+        for _ in range(6):
+            # Nine seconds of thirty for each message, but no read ends where a message does.
+            await deferLater(reactor, 0.01)
+            self.time.pump([1.0] * 9)
+            circuit.send(data[5:] + data[:5])
+            await circuit.next()
+        self.assertFalse(circuit.closed.called)
+
+    async def test_tls(self) -> None:
+        """Nothing goes past the encryption, and who does not read is paused there as well."""
+        circuit = await self.tls_session()
         value = os.urandom(32_000)
         self.assertEqual(await circuit.ask(Set(ref(1), value)), Done())
         circuit.transport.pauseProducing()
@@ -147,12 +199,18 @@ class CircuitTests(OMICase):
         fuzzer = Fuzzer(seed)
         other = await self.session()
         try:
-            for _ in range(150):
-                circuit = await self.circuit()
-                circuit.send(message(circuit.packed(Connect(major=2))))
-                await circuit.next()
-                circuit.send(b"".join(fuzzer.message() for _ in range(10)))
-                await deferLater(reactor, 0)
+            for number in range(150):
+                major, is_bunched = KINDS[number % len(KINDS)]
+                circuit = await self.session(major, extensions=(1,) if is_bunched and major == 1 else ())
+                for _ in range(10):
+                    data = fuzzer.message(bunched=is_bunched)
+                    circuit.send(data)
+                    if not is_whole(data):
+                        break
+                    try:
+                        await circuit.next()
+                    except ConnectionClosed:
+                        break
                 self.assertEqual(await other.ask(Status()), Done())
                 await self.drop(circuit)
         except BaseException:

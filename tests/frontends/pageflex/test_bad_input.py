@@ -17,6 +17,15 @@ from tests.frontends.pageflex.support import FrontEndCase, packet, submission, v
 TLS_HELLO = bytes.fromhex("16030100f8010000f40303") + os.urandom(239)
 
 
+async def talk_for_long(reporter: IReporter) -> Outcome:
+    """A job with more messages than any buffer between here and a client holds."""
+    for _ in range(100):
+        for _ in range(400):
+            reporter.message(100, "x" * 500)
+        await reporter.flush()
+    return Outcome.COMPLETED
+
+
 class RefusedTests(FrontEndCase):
     async def test_each_bad_packet(self) -> None:
         for name, number, word in (
@@ -117,14 +126,7 @@ class VanishingTests(FrontEndCase):
         self.assertTrue(client.received.startswith(b"R0000000: T"), client.received)
 
     async def test_a_log_that_nobody_reads(self) -> None:
-        async def work(reporter: IReporter) -> Outcome:
-            for _ in range(40):
-                for _ in range(400):
-                    reporter.message(100, "x" * 500)
-                await reporter.flush()
-            return Outcome.COMPLETED
-
-        self.backend.work = work
+        self.backend.work = talk_for_long
         await self.talk(submission())
         (job,) = await self.engine.recent_jobs()
         await self.ended(job)
@@ -162,14 +164,7 @@ class StalledTests(FrontEndCase):
     frontend_options = {"stalled": 60}
 
     async def test_a_monitor_that_is_never_read_is_closed_and_its_job_goes_on(self) -> None:
-        async def work(reporter: IReporter) -> Outcome:
-            for _ in range(100):
-                for _ in range(400):
-                    reporter.message(100, "x" * 500)
-                await reporter.flush()
-            return Outcome.COMPLETED
-
-        self.backend.work = work
+        self.backend.work = talk_for_long
         client = await self.connect(submission(_sys_ClientJobMonitor="true"))
         await self.until(lambda: client.received)
         client.transport.pauseProducing()

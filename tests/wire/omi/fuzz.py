@@ -37,6 +37,14 @@ from pfserver.wire.omi import (
 _NAMES = (b"X", b"Y", b"%PFJOB", b"%PFLOCK", b"1", b"")
 _SUBSCRIPTS = (b"", b"1", b"-1", b"a", b"0.5", b"\0\xff", b"state", b"message", b"x" * 255)
 
+#: The kinds of sessions: the version, and whether messages are bunches.
+KINDS = ((2, True), (1, False), (1, True))
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether this is exactly one message by its length: it has to be answered, or to end its circuit."""
+    return len(data) >= 4 and 4 + int.from_bytes(data[:4], "little") == len(data)
+
 
 class Fuzzer:
     """Makes messages; the same for the same seed."""

@@ -202,6 +202,14 @@ class HeldBackTests(SynchronousTestCase):
             self.assertEqual(found[-1], Packet(command="SubmitJob"))
             self.assertEqual(set(found[:-1]), {None})
 
+    def test_one_that_is_followed_by_a_comment_is_complete_at_the_end(self) -> None:
+        self.patch(reader, "_HOLDS_BACK", True)
+        original = reader._parser_of
+        self.patch(reader, "_parser_of", lambda target: HoldingBack(original(target)))
+        pieces = PacketReader()
+        self.assertIsNone(pieces.feed(ROOT.format("").encode() + b"<!-- the end -->"))
+        self.assertEqual(pieces.at_eof(), Packet(command="SubmitJob"))
+
     def test_an_end_in_a_comment_is_none(self) -> None:
         self.patch(reader, "_HOLDS_BACK", True)
         pieces = PacketReader()
@@ -211,14 +219,16 @@ class HeldBackTests(SynchronousTestCase):
 
 
 class HoldingBack:
-    """A parser that is told nothing before the end."""
+    """A parser that does nothing before the end."""
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser
+        self._held = b""
 
     def Parse(self, data: bytes, last: bool) -> None:
+        self._held += data
         if last:
-            self._parser.Parse(data, last)
+            self._parser.Parse(self._held, last)
 
 
 class PropertyTests(SynchronousTestCase):

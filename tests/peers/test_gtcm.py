@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from pfserver.client.omi_blocking import BlockingOMIClient
-from pfserver.client.omi_calls import Login
 from pfserver.wire.omi import (
     Connect,
     Define,
@@ -72,16 +70,17 @@ BUNCHED, WIDE = 1, 2
 
 
 class Servers:
-    """Both servers, and circuits to both that hear the same."""
+    """Both servers, and circuits to both that hear the same.
 
-    def __init__(self) -> None:
+    :param config: of ours.
+    """
+
+    def __init__(self, config: str = "") -> None:
         # Not in the folder of the tests: its path is too long for M.
         self.folder = Path(tempfile.mkdtemp(prefix="gtcm"))
         self.theirs = GtcmServer(self.folder / "m")
         self.environment = self.theirs.environment
-        self.ours = ServerProcess(
-            self.folder / "pfserver", frontends=("omi",), config='globals_durability = "interval"\n'
-        ).wait()
+        self.ours = ServerProcess(self.folder / "pfserver", frontends=("omi",), config=config).wait()
 
     def close(self) -> None:
         self.theirs.stop()
@@ -226,15 +225,7 @@ class GtcmTests(SynchronousTestCase):
         self.addCleanup(self.servers.close)
 
     def test_generated_conversations(self) -> None:
-        class Here(Conversation):
-            servers = self.servers
-
-        run_state_machine_as_test(
-            Here,
-            settings=settings(
-                max_examples=30, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-            ),
-        )
+        _converse(self.servers, 20)
 
     def test_errors(self) -> None:
         reference = Reference(self.servers.environment, b"X", (b"1",))
@@ -323,10 +314,23 @@ class GtcmTests(SynchronousTestCase):
             circuit.close()
         self.assertEqual(granted, [[1, 0, 1], [1, 0, 0]])
 
-    def test_our_client_speaks_with_it(self) -> None:
-        login = Login(environment=self.servers.environment)
-        with BlockingOMIClient("127.0.0.1", self.servers.theirs.port, login) as client:
-            self.assertEqual(client.version, 1)
-            client.ask_all([Set(Reference(self.servers.environment, b"X", (b"%d" % n,)), b"v") for n in range(500)])
-            self.assertEqual([client.get("X", 499), client.order("X", 498), client.define("X")], [b"v", b"499", 10])
-            self.assertTrue(client.lock("X", 1))
+
+class LazyTests(SynchronousTestCase):
+    """Ours commits as lazily as gtcm_server does; the answers are the same."""
+
+    def test_generated_conversations(self) -> None:
+        servers = Servers('globals_durability = "interval"\n')
+        self.addCleanup(servers.close)
+        _converse(servers, 20)
+
+
+def _converse(both: Servers, examples: int) -> None:
+    class Here(Conversation):
+        servers = both
+
+    run_state_machine_as_test(
+        Here,
+        settings=settings(
+            max_examples=examples, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -18,6 +18,7 @@ from pfserver.frontends.http.health import Health, Metrics
 from pfserver.frontends.http.identity import Doorkeeper, Trust
 from pfserver.frontends.http.jobs import JobMethods, LeaseOptions
 from pfserver.frontends.http.limits import HTTPLimits
+from pfserver.frontends.http.locks import LockMethods
 from pfserver.frontends.http.manage import ManageMethods
 from pfserver.frontends.http.methods import Registry
 from pfserver.frontends.http.own import OwnMethods
@@ -70,6 +71,7 @@ class HttpFrontEnd(Service):
         jobs.register(registry)
         OwnMethods(engine, factories, jobs, leases, reactor).register(registry)
         ManageMethods(factories).register(registry)
+        LockMethods(services.locks).register(registry)
         trust = Trust(loopback=frozenset(options.loopback_rights), certificate=frozenset(options.certificate_rights))
         doorkeeper = Doorkeeper(factories, trust)
         api = XMLRPC(registry, doorkeeper, uploads, Limits(document=options.document_mib * MIB))

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from pfserver.backends.factory import FactoryBackendPlugin
 from pfserver.engine.feed import Feed
+from pfserver.engine.locks import LockTable
 from pfserver.engine.reports import Tools
 from pfserver.engine.service import Engine, EngineOptions
 from pfserver.frontends.http import HttpFrontEndPlugin
@@ -47,6 +48,7 @@ class Services:
     store: Any
     factories: Any
     projects_root: Path
+    locks: Any
     build_string: str = "pfserver"
 
 
@@ -76,6 +78,7 @@ class HttpCase(TestCase):
         self.engine = Engine(EngineOptions(host="press-1"), backends, None, tools)
         await self.engine.start()
         self.factories = Factories(self.database, self.clock)
+        self.locks = LockTable()
         services = Services(
             engine=self.engine,
             reactor=reactor,
@@ -84,6 +87,7 @@ class HttpCase(TestCase):
             store=self.database,
             factories=self.factories,
             projects_root=self.projects,
+            locks=self.locks,
         )
         self.frontend = HttpFrontEndPlugin().build(services, self.options)
         self.frontend.startService()

@@ -86,7 +86,7 @@ class ProgramTests(FactoryCase):
         factory = self.start("--command", f"{command} {names} {seen}", "--result", "%source_dir/out.pdf")
         source = self.document().rename(self.folder / "a $(touch x) 'note'.txt")
         job = self.submit(source, pages="2-4", remote=False, applications=[{"application": "LibreOffice"}])
-        self.assertEqual(self.wait_done(job)["outcome"], "SUCCESS", "".join(factory.output))
+        self.assertEqual(self.wait_done(job)["outcome"], "SUCCESS", "".join(factory.log))
         import json
 
         file, base, ext, folder, path, output_format, application, percent, pages, _ = json.loads(seen.read_text())
@@ -132,7 +132,7 @@ class ProgramTests(FactoryCase):
         ):
             factory = self.start("--command", command)
             self.assertEqual(factory.join(), 64)
-            self.assertIn(words, "".join(factory.output))
+            self.assertIn(words, "".join(factory.log))
 
 
 class LossTests(FactoryCase):
@@ -276,14 +276,14 @@ class LifeTests(FactoryCase):
     def test_a_factory_that_is_not_registered(self) -> None:
         factory = self.start_copying(name="Nobody")
         self.assertEqual(factory.join(), 65)
-        self.assertIn("pfserver: there is no factory 'Nobody'", "".join(factory.output))
+        self.assertIn("pfserver: there is no factory 'Nobody'", "".join(factory.log))
 
     def test_two_factories_on_one_folder(self) -> None:
         factory = self.start_copying()
         factory.wait_for("started")
         second = self.start_copying()
         self.assertEqual(second.join(), 65)
-        self.assertIn("another server works on the state folder", "".join(second.output))
+        self.assertIn("another server works on the state folder", "".join(second.log))
 
     def test_it_waits_for_a_server_that_is_not_there_yet(self) -> None:
         self.forwarder.cut()

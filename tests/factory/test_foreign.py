@@ -151,7 +151,7 @@ class ForeignTests(SynchronousTestCase):
             thread.start()
             factory = self.work(f"http://127.0.0.1:{server.server_address[1]}")
             self.assertEqual(factory.join(), 65)
-            self.assertIn("HTTP status 501", "".join(factory.output))
+            self.assertIn("HTTP status 501", "".join(factory.log))
             server.shutdown()
             thread.join(10)
 
@@ -164,7 +164,7 @@ class ForeignTests(SynchronousTestCase):
         self.addCleanup(server.close)
         factory = self.work(server.url)
         self.assertEqual(factory.join(), 65)
-        self.assertIn("pfserver: no such method", "".join(factory.output))
+        self.assertIn("pfserver: no such method", "".join(factory.log))
 
     def test_addresses_that_are_none(self) -> None:
         for url in ("ftp://x", "http://", "http://:1"):
@@ -173,4 +173,4 @@ class ForeignTests(SynchronousTestCase):
     def test_a_token_does_not_travel_in_the_open(self) -> None:
         factory = self.work("http://192.0.2.1:8010", "--token", "secret")
         self.assertEqual(factory.join(), 64)
-        self.assertIn("only over https://", "".join(factory.output))
+        self.assertIn("only over https://", "".join(factory.log))

@@ -66,12 +66,12 @@ class TLSTests(SynchronousTestCase):
         self.good("factories", *self.identity(), "add", "Ann's factory")
         factory = self.start(*self.identity("bob@example.org"))
         self.assertEqual(factory.join(), 65)
-        self.assertIn("is not a factory of bob@example.org", "".join(factory.output))
+        self.assertIn("is not a factory of bob@example.org", "".join(factory.log))
 
     def test_nobody(self) -> None:
         factory = self.start("--ca", str(self.folder / "pki" / "ca.pem"))
         self.assertEqual(factory.join(), 65)
-        self.assertIn("a client certificate or an access token is needed", "".join(factory.output))
+        self.assertIn("a client certificate or an access token is needed", "".join(factory.log))
 
     def test_a_certificate_of_another_authority(self) -> None:
         done = run("factories", *self.identity(pki="other"), "list", server=self.url, cwd=self.folder)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.support.child import PATIENCE, ChildProcess
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -19,11 +19,8 @@ BIN = Path(sys.executable).parent
 #: A folder of plugins that only tests and benchmarks use: the backend ``noop``.
 PLUGINS = Path(__file__).parent / "plugins"
 
-#: Seconds within which even a busy machine starts a server.
-PATIENCE = 60
 
-
-class ServerProcess:
+class ServerProcess(ChildProcess):
     """Start it, talk to it, stop it; whoever starts one stops it.
 
     :param folder: where its state, projects and log lie; may have been used by an earlier one.
@@ -50,31 +47,23 @@ class ServerProcess:
         self.projects = (projects or self.folder / "projects").absolute()
         self.projects.mkdir(exist_ok=True)
         self.addresses: dict[str, tuple[str, int]] = {}
-        self.log: list[str] = []
+        self._expected = len(frontends)
+        self._listening = threading.Event()
         (self.folder / "pfserver.toml").write_text(config, encoding="utf-8")
         command = [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pfserver", "--config", "pfserver.toml"]
         command += ["--state", str(self.state), "--projects", str(self.projects)]
         for name in ("pageflex", "omi", "http"):
             endpoint = http if name == "http" else "tcp:0:interface=127.0.0.1"
             command += [f"--{name}", endpoint if name in frontends else "off"]
-        self.process = subprocess.Popen(
+        super().__init__(
             command,
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env={
+            {
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(ROOT), *([str(PLUGINS)] if plugins else [])]),
                 **(environment or {}),
             },
+            self.folder,
         )
-        self._expected = len(frontends)
-        self._listening = threading.Event()
-        self._logged = threading.Condition()
-        self._reading = threading.Thread(target=self._read, daemon=True)
-        self._reading.start()
 
     def __enter__(self) -> ServerProcess:
         return self.wait()
@@ -98,8 +87,8 @@ class ServerProcess:
 
     def wait_for_log(self, text: str) -> None:
         """Block until its log says this. Raises ``AssertionError`` with the log if it does not."""
-        with self._logged:
-            if not self._logged.wait_for(lambda: any(text in line for line in self.log), PATIENCE):
+        with self.heard:
+            if not self.heard.wait_for(lambda: any(text in line for line in self.log), PATIENCE):
                 raise AssertionError(f"the server did not log {text!r}:\n" + "".join(self.log))
 
     def talk(self, data: bytes, timeout: float = PATIENCE) -> bytes:
@@ -111,49 +100,12 @@ class ServerProcess:
                 received += more
             return received
 
-    def terminate(self) -> int:
-        """SIGTERM, as a service manager would; gives the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.join()
-
-    def kill(self) -> None:
-        """``kill -9`` of the server process alone."""
-        self.process.kill()
-        self.process.wait()
-
-    def join(self) -> int:
-        """Wait for its end; gives the exit code."""
-        code = self.process.wait(PATIENCE)
-        self._reading.join(PATIENCE)
-        return code
-
-    def close(self) -> None:
-        """Make sure that nothing of it is left."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self._reading.join(5)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        try:
-            for line in self.process.stdout:
-                with self._logged:
-                    self.log.append(line)
-                    self._logged.notify_all()
-                if found := re.search(r" (\w+) listening on (\S+):(\d+)$", line.rstrip()):
-                    self.addresses[found[1]] = (found[2], int(found[3]))
-                    if len(self.addresses) == self._expected:
-                        self._listening.set()
-        except ValueError:
-            # Closed meanwhile.
-            return
+    def on_line(self, line: str) -> None:
+        """Learn where it listens."""
+        if found := re.search(r" (\w+) listening on (\S+):(\d+)$", line.rstrip()):
+            self.addresses[found[1]] = (found[2], int(found[3]))
+            if len(self.addresses) == self._expected:
+                self._listening.set()
 
 
 def ended(server: ServerProcess, id_: bytes) -> bytes:

@@ -247,6 +247,7 @@ class Server(Service):
             retention=RetentionRule(configuration.retention_age, configuration.retention_count),
             shutdown_grace=configuration.shutdown_grace,
             poll=poll,
+            node_timeout=None if self._database.is_private else configuration.node_timeout,
         )
         self._engine = Engine(options, self._build_backends(workers), workers, tools)
         await self._engine.start()

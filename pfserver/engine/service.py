@@ -13,7 +13,8 @@ from zope.interface import implementer
 from pfserver.engine import texts
 from pfserver.engine.dispatcher import Dispatcher
 from pfserver.engine.leases import Leases
-from pfserver.engine.reports import Tools, end_without_work
+from pfserver.engine.nodes import Nodes
+from pfserver.engine.reports import Tools
 from pfserver.engine.retention import Retention, RetentionRule
 from pfserver.errors import NoSuchQueue, NotSupported, ServerStopping
 from pfserver.interfaces import IBackend, IEngine, IFollower, IWorkers
@@ -40,6 +41,8 @@ class EngineOptions:
     """Seconds that running jobs get to finish when the server stops."""
     poll: float | None = None
     """Seconds between looks into a store that other servers share; None for a store of its own."""
+    node_timeout: float | None = None
+    """Seconds after which another server that shares the store and is silent is dead; None for a store of its own."""
 
 
 @implementer(IEngine)
@@ -67,6 +70,7 @@ class Engine:
             for queue, slots in options.queues.items()
         }
         self._leases = Leases(tools, first, self._wake)
+        self._nodes = Nodes(tools, options.node_timeout, self._wake)
         self._retention = Retention(options.retention, tools)
         self._stopping = False
         self._restarting = DeferredLock()
@@ -74,9 +78,8 @@ class Engine:
     # -- start and stop --------
 
     async def start(self) -> None:
-        """Take up the jobs of this server's earlier life, then begin to work."""
-        for job in await self._store.abandoned(self._tools.node):
-            await self._take_up(job)
+        """Take up what this server's earlier life has left, then begin to work."""
+        await self._nodes.start()
         await self._warn_of_stranded()
         for dispatcher in self._dispatchers.values():
             dispatcher.start()
@@ -92,9 +95,11 @@ class Engine:
     async def stop(self) -> None:
         """Take no jobs, let running ones finish for the grace time, give the rest back, stop the backends."""
         self._stopping = True
+        self._nodes.stop()
         self._leases.stop()
         self._retention.stop()
         await self._quiesce(self._options.shutdown_grace)
+        self._nodes.close()
         self._tools.feed.stop()
         for backend in self._backends.values():
             await backend.stop()
@@ -133,23 +138,6 @@ class Engine:
         await idle
         if timer.active():
             timer.cancel()
-
-    async def _take_up(self, job: Job) -> None:
-        """A job that was at work when this server died."""
-        reason = "the server was stopped while it worked on the job"
-        outcome: Outcome | None = None
-        told: list[tuple[int, str]] = []
-        if job.state is State.CANCELLING:
-            outcome = Outcome.CANCELLED
-        elif job.attempts >= job.request.max_attempts:
-            outcome = Outcome.FAILED
-            told = [texts.attempts_spent(job, reason)]
-        await self._tools.in_thread(self._tools.outputs.discard, job)
-        if outcome is None:
-            await self._store.requeue(job.id, node=job.node, messages=[texts.retry(reason)])
-        else:
-            await end_without_work(self._tools, job, outcome, told)
-        self.log.info("job.taken-up", transaction=job.transaction_id, outcome=outcome.status if outcome else "")
 
     # -- submitters --------
 

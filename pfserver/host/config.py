@@ -34,6 +34,8 @@ class Configuration:
     """Told to clients, who build the output path from it."""
     shutdown_grace: float = 20.0
     """Seconds that running jobs get when the server stops."""
+    node_timeout: float = 60.0
+    """Seconds after which another server that shares the store and is silent is taken for dead."""
     log_format: str = "text"
     endpoints: Mapping[str, Sequence[str]] = field(factory=dict)
     """By front end, the Twisted endpoint strings it listens on; missing for its default, empty for off."""
@@ -137,6 +139,10 @@ def _seconds(key: str, value: Any) -> dict[str, Any]:
     return {key: _number(key, value, minimum=0)}
 
 
+def _node_timeout(key: str, value: Any) -> dict[str, Any]:
+    return {key: _number(key, value, minimum=1)}
+
+
 def _number(key: str, value: Any, *, minimum: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
         raise ConfigurationError(f"{key} must be a number, {minimum} or more")
@@ -191,6 +197,7 @@ _READERS: Mapping[str, Reader] = {
     "executor": _text,
     "machine_name": _text,
     "shutdown_grace": _seconds,
+    "node_timeout": _node_timeout,
     "log_format": _log_format,
     "queues": _queues,
     "retention": _retention,

@@ -85,6 +85,12 @@ class IJobStore(Interface):
     def abandoned(node: str) -> Awaitable[Sequence[Job]]:
         """Working jobs that this node, in an earlier life, had claimed and left."""
 
+    def beat(node: str) -> Awaitable[None]:
+        """A node that shares this store lives: it counts on."""
+
+    def beats() -> Awaitable[Mapping[str, int]]:
+        """How far each node has counted, of those at which jobs run."""
+
     def lease(
         holder: str,
         choose: Callable[[Sequence[Job]], Job | None],

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from pfserver.interfaces import IJobStore
 from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
-from pfserver.store import changes, queries
+from pfserver.store import changes, nodes, queries
 from pfserver.store.changes import Change
 from pfserver.store.database import Database
 from pfserver.store.leasing import Again, LeaseOffer, Refused, lease_jobs
@@ -77,6 +77,14 @@ class JobStore:
     def abandoned(self, node: str) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""
         return self._database.read(queries.abandoned, node)
+
+    def beat(self, node: str) -> Deferred[None]:
+        """See ``IJobStore``."""
+        return self._database.write(nodes.beat, node)
+
+    def beats(self) -> Deferred[Mapping[str, int]]:
+        """See ``IJobStore``."""
+        return self._database.read(nodes.beats)
 
     def expired_leases(self, now: float) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from zlib import crc32
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -111,8 +112,9 @@ class Outputs:
                     raise _unavailable(error) from error
 
     def _staging(self, job: Job) -> Path:
+        """Each node has its own: one that is taken for dead may still write, on storage that several of them see."""
         final = self.folder(job)
-        return final.with_name(f".{final.name}.partial")
+        return final.with_name(f".{final.name}.{crc32(job.node.encode()):08x}.partial")
 
     def _replaced(self, job: Job) -> Path:
         final = self.folder(job)

@@ -45,6 +45,13 @@ JOBS = sa.Table(
     sa.Column("lease_until", sa.Float(53)),
 )
 
+NODES = sa.Table(
+    "nodes",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("beats", sa.BigInteger, nullable=False),
+)
+
 MESSAGES = sa.Table(
     "messages",
     METADATA,

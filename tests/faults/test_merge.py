@@ -191,8 +191,8 @@ class SlowCancelTests(FaultCase):
         project.write_text(project.read_text() + '[rules]\nscript = "r.js"\nvariables = ["Slow"]\n')
         server = self.start()
         monitor = self.monitor(server)
-        staging = server.state / "output" / f".{monitor.transaction}.partial"
-        self.until(staging.exists, "the first record")
+        output = server.state / "output"
+        self.until(lambda: list(output.glob(f".{monitor.transaction}.*.partial")), "the first record")
         server.talk(packet("CancelJob", _sys_TransactionID=monitor.transaction))
         self.assertIn("J0000023: Cancelled by user", monitor.until("ended"))
         ledger = json.loads((self.output(monitor.transaction) / "job.json").read_text())

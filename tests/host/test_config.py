@@ -87,6 +87,7 @@ class LoadTests(TestCase):
             ("state = ", "not valid TOML"),
             ("shutdown_grace = -1", "shutdown_grace"),
             ("shutdown_grace = true", "shutdown_grace"),
+            ("node_timeout = 0", "node_timeout"),
             ('log_format = "xml"', "log_format"),
             ('globals_durability = "none"', "globals_durability"),
             ("globals_interval = -1", "globals_interval"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -99,3 +100,21 @@ class ServerTests(PostgresqlCase):
                 self.assertEqual(ended(server, reply[10:-2]), b"SUCCESS")
         with ServerProcess(folder, config=config) as server:
             self.assertEqual(ended(server, replies[0][10:-2]), b"SUCCESS")
+
+    def test_the_jobs_of_a_server_that_died_are_taken_up_by_another(self) -> None:
+        def config(name: str) -> str:
+            return f'store = "{self.url}"\nmachine_name = "{name}"\nnode_timeout = 1\n'
+
+        root = Path(self.mktemp())
+        with ServerProcess(root / "1", config=config("press-1")) as first:
+            reply = first.talk(packet("SubmitJob", ProjectName="noop-stuck", JobName="x"))
+            name = reply[10:-2].decode()
+            while b"RUNNING" not in first.talk(packet("GetJobStatus", _sys_TransactionID=name)):
+                time.sleep(0.05)
+            with ServerProcess(root / "2", config=config("press-2")) as second:
+                first.kill()
+                second.wait_for_log("job.taken-up")
+                second.talk(packet("CancelJob", _sys_TransactionID=name))
+                self.assertEqual(ended(second, name.encode()), b"CANCELLED")
+                told = second.talk(packet("GetTaskLog", _sys_TransactionID=name))
+        self.assertIn(b"the server press-1, which worked on the job, is silent", told)

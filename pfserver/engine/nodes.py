@@ -1,0 +1,132 @@
+"""Jobs of servers that died at work: this one's earlier life, and others that share the store.
+
+Servers that share a store watch one another. Each counts on in a row of its own; one whose count stands still for a
+while is taken for dead, by the watcher's own clock: the clocks of several machines need not agree. Where it only stood
+still, its late reports are refused, since the job is no longer its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pfserver.engine import texts
+from pfserver.engine.reports import Tools, end_without_work
+from pfserver.errors import StoreUnavailable, WrongState
+from pfserver.model import Job, Outcome, State
+
+#: So often does a node count within the time after which others take it for dead.
+BEATS = 6
+
+
+@frozen
+class _Seen:
+    """How far a node had counted, and since when it stands there."""
+
+    beats: int
+    since: float
+
+
+class Nodes:
+    """Takes up the jobs of dead servers.
+
+    :param silence: seconds after which a silent node of a shared store is taken for dead; None for a store of its own.
+    :param wake: called with the name of a queue that a job went back to.
+    """
+
+    log = Logger()
+
+    def __init__(self, tools: Tools, silence: float | None, wake: Callable[[str], None]) -> None:
+        self._tools = tools
+        self._silence = silence
+        self._wake = wake
+        self._seen: dict[str, _Seen] = {}
+        self._looked = 0.0
+        self._timer: IDelayedCall | None = None
+        self._is_watching = False
+        self._is_open = False
+
+    async def start(self) -> None:
+        """Take up what an earlier life of this server has left; tell the others that this one lives, and watch them."""
+        await self._take_up_all(self._tools.node, "the server was stopped while it worked on the job")
+        if self._silence is not None:
+            await self._tools.store.beat(self._tools.node)
+            self._is_open = self._is_watching = True
+            self._later(self._silence)
+
+    def stop(self) -> None:
+        """Take up no more. While this server stops its jobs are still its own, so it goes on to count."""
+        self._is_watching = False
+
+    def close(self) -> None:
+        """Nothing is at work any more."""
+        self._is_open = self._is_watching = False
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    async def _look(self, silence: float) -> None:
+        """Count on, and take up the jobs of those that do not."""
+        await self._tools.store.beat(self._tools.node)
+        beats = await self._tools.store.beats()
+        now, before = self._tools.clock.seconds(), self._seen
+        if now - self._looked > silence / 2:
+            # We, or the store, stood still: that says nothing of the others.
+            before = {}
+        self._looked = now
+        # Those that have no jobs at work are forgotten: when they have some, the time begins anew.
+        self._seen = {}
+        for node, count in beats.items():
+            seen = before.get(node)
+            if node == self._tools.node or seen is None or seen.beats != count:
+                seen = _Seen(count, now)
+            self._seen[node] = seen
+            if now - seen.since > silence and self._is_watching:
+                host = node.partition("/")[0]
+                await self._take_up_all(node, f"the server {host}, which worked on the job, is silent")
+
+    async def _take_up_all(self, node: str, reason: str) -> None:
+        for job in await self._tools.store.abandoned(node):
+            try:
+                await self._take_up(job, reason)
+            except WrongState:
+                # Another server was quicker, or the job's own is back.
+                self.log.debug("job.not-taken-up", transaction=job.transaction_id)
+
+    async def _take_up(self, job: Job, reason: str) -> None:
+        tools = self._tools
+        outcome: Outcome | None = None
+        told: list[tuple[int, str]] = []
+        if job.state is State.CANCELLING:
+            outcome = Outcome.CANCELLED
+        elif job.attempts >= job.request.max_attempts:
+            outcome = Outcome.FAILED
+            told = [texts.attempts_spent(job, reason)]
+        await tools.in_thread(tools.outputs.discard, job)
+        if outcome is None:
+            await tools.store.requeue(job.id, node=job.node, messages=[texts.retry(reason)])
+            self._wake(job.request.queue)
+        else:
+            await end_without_work(tools, job, outcome, told)
+        self.log.info(
+            "job.taken-up", transaction=job.transaction_id, node=job.node, outcome=outcome.status if outcome else ""
+        )
+
+    def _later(self, silence: float) -> None:
+        if self._is_open:
+            self._timer = self._tools.clock.callLater(silence / BEATS, self._on_timer, silence)
+
+    def _on_timer(self, silence: float) -> None:
+        looking = Deferred.fromCoroutine(self._look(silence)).addErrback(self._failed)
+        looking.addBoth(lambda _: self._later(silence))
+
+    def _failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, StoreUnavailable):
+            self.log.warn("nodes.not-watched", reason=failure.getErrorMessage())
+        else:
+            self.log.failure("nodes.broken", failure)

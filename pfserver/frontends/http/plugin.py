@@ -69,9 +69,10 @@ class HttpFrontEnd(Service):
         registry = Registry()
         leases = LeaseOptions(seconds=options.lease_seconds, backends=tuple(options.lease_backends))
         engine, factories, reactor = services.engine, services.factories, services.reactor
-        jobs = JobMethods(engine, factories, Sources(services.projects_root, uploads), leases, reactor)
-        jobs.register(registry)
-        OwnMethods(engine, factories, jobs, leases, reactor).register(registry)
+        sources = Sources(services.projects_root, uploads)
+        self.jobs = JobMethods(engine, factories, sources, leases, reactor, services.clock)
+        self.jobs.register(registry)
+        OwnMethods(engine, factories, self.jobs, leases, reactor).register(registry)
         ManageMethods(factories).register(registry)
         trust = Trust(
             loopback=frozenset(options.loopback_rights),

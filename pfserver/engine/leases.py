@@ -65,16 +65,23 @@ class Leases:
             self._tools.feed.told(job, first)
         return job
 
-    async def renew(self, job_id: int, holder: str, seconds: float) -> Job:
+    async def renew(self, job_id: int, holder: str, seconds: float, attempt: int | None) -> Job:
         """See ``IEngine``."""
-        return await self._tools.store.renew(job_id, holder, expires_at=self._tools.clock.seconds() + seconds)
+        end = self._tools.clock.seconds() + seconds
+        return await self._tools.store.renew(job_id, holder, expires_at=end, attempt=attempt)
 
-    async def release(self, job_id: int, holder: str, reason: str) -> Job:
+    async def release(self, job_id: int, holder: str, reason: str, attempt: int | None, *, refund: bool) -> Job:
         """See ``IEngine``."""
         job = await self._tools.store.get(job_id)
+        lost = LeaseLost(f"{job.transaction_id} is not leased to {holder}")
         if job.node != holder or job.state not in (State.LEASED, State.CANCELLING):
-            raise LeaseLost(f"{job.transaction_id} is not leased to {holder}")
-        return await self._give_back(job, reason)
+            raise lost
+        if attempt not in (None, job.attempts):
+            raise lost
+        try:
+            return await self._give_back(job, reason, refund=refund)
+        except WrongState as error:
+            raise lost from error
 
     async def finish(
         self,
@@ -113,18 +120,20 @@ class Leases:
             raise
         return artifacts
 
-    async def _give_back(self, job: Job, reason: str) -> Job:
-        """Back to the queue; done where it was cancelled or has no attempt left."""
+    async def _give_back(self, job: Job, reason: str, *, refund: bool = False) -> Job:
+        """Back to the queue; done where it was cancelled or has no attempt left. Raises ``WrongState``."""
         outcome: Outcome | None = None
         told: list[tuple[int, str]] = []
         if job.state is State.CANCELLING:
             outcome = Outcome.CANCELLED
-        elif job.attempts >= job.request.max_attempts:
+        elif job.attempts >= job.request.max_attempts and not refund:
             outcome = Outcome.FAILED
             told = [texts.attempts_spent(job, reason)]
         if outcome is None:
             told = [texts.retry(reason)]
-            job = await self._tools.store.requeue(job.id, node=job.node, messages=told)
+            job = await self._tools.store.requeue(
+                job.id, node=job.node, messages=told, refund=refund, attempt=job.attempts
+            )
             self._wake(job.request.queue)
         else:
             return await end_without_work(self._tools, job, outcome, told)

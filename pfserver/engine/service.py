@@ -255,13 +255,15 @@ class Engine:
         """See ``IEngine``."""
         return not self._stopping and self._tools.store.idle(backends, kind)
 
-    async def renew(self, job_id: int, holder: str, *, seconds: float) -> Job:
+    async def renew(self, job_id: int, holder: str, *, seconds: float, attempt: int | None = None) -> Job:
         """See ``IEngine``."""
-        return await self._leases.renew(job_id, holder, seconds)
+        return await self._leases.renew(job_id, holder, seconds, attempt)
 
-    async def release(self, job_id: int, holder: str, reason: str) -> Job:
+    async def release(
+        self, job_id: int, holder: str, reason: str, *, attempt: int | None = None, refund: bool = False
+    ) -> Job:
         """See ``IEngine``."""
-        return await self._leases.release(job_id, holder, reason)
+        return await self._leases.release(job_id, holder, reason, attempt, refund=refund)
 
     async def finish_lease(
         self,

@@ -83,11 +83,19 @@ class IEngine(Interface):
     def idle(backends: Sequence[str], kind: Hashable) -> bool:
         """Whether :meth:`lease` is known to give None to choosers of this kind; False where it has to be asked."""
 
-    def renew(job_id: int, holder: str, *, seconds: float) -> Awaitable[Job]:
-        """Let the lease end so many seconds from now. Raises ``LeaseLost``, ``NoSuchJob``."""
+    def renew(job_id: int, holder: str, *, seconds: float, attempt: int | None = None) -> Awaitable[Job]:
+        """Let the lease end so many seconds from now. Raises ``LeaseLost``, ``NoSuchJob``.
 
-    def release(job_id: int, holder: str, reason: str) -> Awaitable[Job]:
-        """Give a leased job back to its queue; the reason is told to its followers. Raises ``LeaseLost``."""
+        ``attempt``: of this lease only, the one that made ``Job.attempts`` this; a holder may have the job again.
+        """
+
+    def release(
+        job_id: int, holder: str, reason: str, *, attempt: int | None = None, refund: bool = False
+    ) -> Awaitable[Job]:
+        """Give a leased job back to its queue; the reason is told to its followers. Raises ``LeaseLost``.
+
+        ``attempt`` as in :meth:`renew`; with ``refund`` it does not count, since nobody has tried the job.
+        """
 
     def finish_lease(
         job_id: int,

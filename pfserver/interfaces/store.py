@@ -72,11 +72,16 @@ class IJobStore(Interface):
         """Queued: done with outcome cancelled and the messages ``closing`` gives. Working: cancelling. Done: as is."""
 
     def requeue(
-        job_id: int, *, node: str, messages: Sequence[tuple[int, str]] = (), refund: bool = False
+        job_id: int,
+        *,
+        node: str,
+        messages: Sequence[tuple[int, str]] = (),
+        refund: bool = False,
+        attempt: int | None = None,
     ) -> Awaitable[Job]:
         """Put a working job of ``node`` back into its queue; with ``refund`` the attempt does not count.
 
-        A cancelling one cannot go back: ``WrongState``.
+        A cancelling one cannot go back, nor one that is at another ``attempt`` by now: ``WrongState``.
         """
 
     def waiting_by_queue() -> Awaitable[Mapping[tuple[str, str], int]]:
@@ -105,8 +110,8 @@ class IJobStore(Interface):
     def idle(backends: Sequence[str], kind: Hashable) -> bool:
         """As :meth:`IEngine.idle`."""
 
-    def renew(job_id: int, holder: str, *, expires_at: float) -> Awaitable[Job]:
-        """Move the end of a lease. Raises ``LeaseLost``."""
+    def renew(job_id: int, holder: str, *, expires_at: float, attempt: int | None = None) -> Awaitable[Job]:
+        """Move the end of a lease, of any attempt or of this one only. Raises ``LeaseLost``."""
 
     def expired_leases(now: float) -> Awaitable[Sequence[Job]]:
         """Leased and cancelling jobs whose lease has run out."""

@@ -70,12 +70,14 @@ def cancelled(job: Job, *, finished_at: float) -> Job:
     return job
 
 
-def requeued(job: Job, *, node: str, refund: bool) -> Job:
+def requeued(job: Job, *, node: str, refund: bool, attempt: int | None) -> Job:
     """Back to the queue, with nothing produced.
 
     The node stays: until somebody else takes the job, a late result of its last holder is as good as a timely one.
     """
     _expect_node(job, node)
+    if attempt not in (None, job.attempts):
+        raise WrongState(f"{job.transaction_id} is at attempt {job.attempts}, not {attempt}")
     return evolve(
         _with_counts(job, Progress()),
         state=State.QUEUED,
@@ -85,9 +87,10 @@ def requeued(job: Job, *, node: str, refund: bool) -> Job:
     )
 
 
-def renewed(job: Job, *, holder: str, expires_at: float) -> Job:
+def renewed(job: Job, *, holder: str, expires_at: float, attempt: int | None) -> Job:
     """A lease that ends later."""
-    if job.state not in (State.LEASED, State.CANCELLING) or job.node != holder:
+    held = job.state in (State.LEASED, State.CANCELLING) and job.node == holder
+    if not held or attempt not in (None, job.attempts):
         raise LeaseLost(f"{job.transaction_id} is not leased to {holder}")
     return evolve(job, lease_until=expires_at)
 

@@ -195,14 +195,16 @@ class JobStore:
         step = partial(changes.cancelled, finished_at=self._clock.seconds())
         return self._change(job_id, step, closing)
 
-    def requeue(self, job_id: int, *, node: str, messages: Texts = (), refund: bool = False) -> Deferred[Job]:
+    def requeue(
+        self, job_id: int, *, node: str, messages: Texts = (), refund: bool = False, attempt: int | None = None
+    ) -> Deferred[Job]:
         """See ``IJobStore``."""
-        step = partial(changes.requeued, node=node, refund=refund)
+        step = partial(changes.requeued, node=node, refund=refund, attempt=attempt)
         return self._arriving(self._change(job_id, step, messages, replace_artifacts=True))
 
-    def renew(self, job_id: int, holder: str, *, expires_at: float) -> Deferred[Job]:
+    def renew(self, job_id: int, holder: str, *, expires_at: float, attempt: int | None = None) -> Deferred[Job]:
         """See ``IJobStore``."""
-        return self._change(job_id, partial(changes.renewed, holder=holder, expires_at=expires_at))
+        return self._change(job_id, partial(changes.renewed, holder=holder, expires_at=expires_at, attempt=attempt))
 
     async def delete(self, job_ids: Sequence[int]) -> None:
         """See ``IJobStore``."""

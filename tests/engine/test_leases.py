@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from pfserver.engine.leases import SWEEP_INTERVAL
-from pfserver.errors import LeaseLost
+from pfserver.errors import LeaseLost, WrongState
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 from tests.engine.support import EngineCase, read_all
 
@@ -64,6 +64,30 @@ class LeaseTests(EngineCase):
             with self.assertRaises(LeaseLost):
                 await step
         self.assertFalse(self.engine.output_folder(job).exists())
+
+    async def test_what_was_never_tried_does_not_count(self) -> None:
+        await self.submit(project="remote.odt", max_attempts=1)
+        for _ in range(3):
+            job = await self.leased()
+            job = await self.engine.release(job.id, "ada/office", "it is gone", attempt=job.attempts, refund=True)
+            self.assertEqual((job.state, job.attempts), (State.QUEUED, 0))
+        self.assertIn((116, "Back in the queue: it is gone"), await self.told(job))
+
+    async def test_the_same_holder_again_has_another_lease(self) -> None:
+        await self.submit(project="remote.odt")
+        old = await self.leased()
+        await self.engine.release(old.id, "ada/office", "it crashed")
+        new = await self.leased()
+        with self.assertRaises(LeaseLost):
+            await self.engine.release(old.id, "ada/office", "the connection was lost", attempt=old.attempts)
+        with self.assertRaises(LeaseLost):
+            await self.engine.renew(old.id, "ada/office", seconds=1, attempt=old.attempts)
+        self.assertEqual((await self.engine.job(new.id)).lease_until, new.lease_until)
+        await self.engine.renew(new.id, "ada/office", seconds=600, attempt=new.attempts)
+        # What was read before the job was leased again changes nothing either.
+        with self.assertRaises(WrongState):
+            await self.engine._leases._give_back(old, "the lease ran out")
+        self.assertEqual((await self.engine.job(new.id)).state, State.LEASED)
 
     async def test_attempts_are_counted_and_end(self) -> None:
         await self.submit(project="remote.odt", max_attempts=2)

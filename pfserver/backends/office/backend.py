@@ -87,7 +87,7 @@ class OfficeBackend:
         except ListenerHung as error:
             raise JobFailed(Number.TIMED_OUT, "Converting took longer than it may; it was given up") from error
         except ListenerNotStarted as error:
-            raise JobFailed(Number.BACKEND_BROKEN, "LibreOffice could not be started on the server") from error
+            raise JobFailed(Number.BACKEND_BROKEN, f"{error} on the server") from error
         except ListenerLost as error:
             raise JobFailed(Number.DOCUMENT_BROKEN, "LibreOffice crashed on the document, twice") from error
         except OSError as error:

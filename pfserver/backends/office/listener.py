@@ -62,11 +62,19 @@ class Listener(ProcessProtocol):
     """A running worker program (see ``unoworker``) and the LibreOffice that it drives.
 
     :param on_end: called with this listener once its process is gone.
+    :param patience: seconds in which it has to be ready.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, clock: Any, launch: Launch, on_end: Callable[[Listener], None]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        clock: Any,
+        launch: Launch,
+        on_end: Callable[[Listener], None],
+        patience: float = START_TIMEOUT,
+    ) -> None:
         self.launch = launch
         self.conversions = 0
         self.memory = 0
@@ -78,7 +86,7 @@ class Listener(ProcessProtocol):
         self._on_end = on_end
         self._buffer = bytearray()
         self._waiting: Deferred[Mapping[str, Any]] | None = None
-        self._timer: IDelayedCall | None = clock.callLater(START_TIMEOUT, self._hung)
+        self._timer: IDelayedCall | None = clock.callLater(patience, self._hung)
         self._timed_out = False
         self._started = False
         self._pipe = f"pfserver-{token_hex(12)}"
@@ -184,7 +192,8 @@ class Listener(ProcessProtocol):
         if self._timed_out:
             lost = ListenerHung("LibreOffice did not answer in time")
         if not self.ready.called:
-            self.ready.errback(ListenerNotStarted("LibreOffice did not start"))
+            text = "LibreOffice did not start in time" if self._timed_out else "LibreOffice could not be started"
+            self.ready.errback(ListenerNotStarted(text))
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.called:
             waiting.errback(lost)

@@ -16,13 +16,23 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from pfserver.backends.office.listener import Launch, Listener, ListenerHung, ListenerLost, ListenerNotStarted
+from pfserver.backends.office.listener import (
+    START_TIMEOUT,
+    Launch,
+    Listener,
+    ListenerHung,
+    ListenerLost,
+    ListenerNotStarted,
+)
 from pfserver.backends.office.programs import Programs, make_profile
 from pfserver.errors import PFServerError
 
 #: A listener that was idle for so many seconds is asked for a sign of life before it is used.
 PING_AFTER = 30.0
 PING_TIMEOUT = 3.0
+
+#: Seconds after a bad start in which LibreOffices are cold, until a warm one is tried again: at first, and at most.
+COLD_FIRST, COLD_MOST = 60.0, 3600.0
 
 
 @frozen(kw_only=True)
@@ -31,7 +41,7 @@ class PoolOptions:
 
     size: int
     timeout: float = 60.0
-    """Seconds that one conversion may take."""
+    """Seconds that one conversion may take, with the start of its LibreOffice and a second try."""
     max_conversions: int = 300
     """A listener is replaced after so many."""
     max_memory: int = 768 * 1024 * 1024
@@ -58,7 +68,10 @@ class Pool:
         self._waiters: deque[Deferred[int]] = deque()
         self._idle: dict[int, Listener] = {}
         self._all: set[Listener] = set()
-        self._python: tuple[str, bool] | None = None
+        self._python = ""
+        """The one that has the ``uno`` module, once that is known."""
+        self._warm_again = 0.0
+        self._cold_for = 0.0
         self.started = 0
         """How many listeners were started so far."""
 
@@ -83,19 +96,21 @@ class Pool:
         Raises ``ListenerHung`` after the time-out (not tried again, so that it ends in time), ``ListenerNotStarted``
         and ``ListenerLost``.
         """
+        deadline = self._clock.seconds() + self._options.timeout
         try:
             try:
-                return await self._once(slot, message)
+                return await self._once(slot, message, deadline)
             except ListenerNotStarted:
                 raise
             except ListenerLost:
                 self.log.info("office.again")
-                return await self._once(slot, message)
+                return await self._once(slot, message, deadline)
         finally:
             self._release(slot)
 
     async def restart(self) -> None:
-        """Replace all listeners; conversions that run now are lost and tried again."""
+        """Replace all listeners; conversions that run now are lost and tried again. Warm ones are tried at once."""
+        self._warm_again = 0.0
         await gatherResults([listener.stop() for listener in self._all], consumeErrors=True)
 
     async def stop(self) -> None:
@@ -112,10 +127,13 @@ class Pool:
 
     # -- one conversion --------
 
-    async def _once(self, slot: int, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        listener = await self._listener(slot)
+    def _left(self, deadline: float) -> float:
+        return max(deadline - float(self._clock.seconds()), 0.0)
+
+    async def _once(self, slot: int, message: Mapping[str, Any], deadline: float) -> Mapping[str, Any]:
+        listener = await self._listener(slot, deadline)
         try:
-            answer = await listener.request({"do": "convert", **message}, self._options.timeout)
+            answer = await listener.request({"do": "convert", **message}, self._left(deadline))
         except (CancelledError, PFServerError):
             listener.kill()
             await listener.when_ended()
@@ -132,38 +150,56 @@ class Pool:
             self._idle[slot] = listener
         return answer
 
-    async def _listener(self, slot: int) -> Listener:
+    async def _listener(self, slot: int, deadline: float) -> Listener:
         """The slot's listener if it answers, else a fresh one."""
         listener = self._idle.pop(slot, None)
+        if listener is not None and not listener.launch.warm and self._tries_warm():
+            await listener.stop()
         if listener is not None and listener.alive:
             if self._clock.seconds() - listener.last_used < PING_AFTER:
                 return listener
             try:
-                await listener.request({"do": "ping"}, PING_TIMEOUT)
+                await listener.request({"do": "ping"}, min(PING_TIMEOUT, self._left(deadline)))
             except (ListenerLost, ListenerHung):
                 self.log.warn("office.unwell", conversions=listener.conversions)
                 await listener.when_ended()
             else:
                 return listener
-        return await self._start(slot)
+        return await self._start(slot, deadline)
 
-    async def _start(self, slot: int) -> Listener:
+    def _tries_warm(self) -> bool:
+        return self._options.warm and self._clock.seconds() >= self._warm_again
+
+    async def _start(self, slot: int, deadline: float) -> Listener:
         """Start a listener, with the first Python that has the ``uno`` module; without any, a cold one."""
-        if self._python is not None:
-            return await self._launch(slot, *self._python)
-        for python in self._programs.pythons if self._options.warm else ():
-            try:
-                listener = await self._launch(slot, python, True)
-            except ListenerNotStarted:
-                continue
-            self._python = (python, True)
-            return listener
-        if self._options.warm:
-            self.log.warn("office.cold: no Python with the uno module (Debian: python3-uno); conversions are slow")
-        self._python = (sys.executable, False)
-        return await self._launch(slot, *self._python)
+        if self._tries_warm():
+            for python in (self._python,) if self._python else self._programs.pythons:
+                try:
+                    listener = await self._launch(slot, python, deadline, warm=True)
+                except ListenerNotStarted:
+                    if self._left(deadline):
+                        continue
+                    # Too late for this job; the next one shall not wait in vain, too.
+                    self._go_cold()
+                    raise
+                if self._cold_for:
+                    self.log.info("office.warm: a LibreOffice listens again")
+                self._python, self._cold_for = python, 0.0
+                return listener
+            self._go_cold()
+        return await self._launch(slot, sys.executable, deadline, warm=False)
 
-    async def _launch(self, slot: int, python: str, warm: bool) -> Listener:
+    def _go_cold(self) -> None:
+        """Do without warm listeners for a while, the longer the more often they did not start."""
+        if not self._tries_warm():
+            return  # another slot was as unlucky
+        self._cold_for = min(max(2 * self._cold_for, COLD_FIRST), COLD_MOST)
+        self._warm_again = self._clock.seconds() + self._cold_for
+        cause = "no LibreOffice listens" if self._python else "no Python with the uno module (Debian: python3-uno)"
+        self.log.warn("office.cold: {cause}; conversions are slow", cause=cause, again_in=self._cold_for)
+        self._python = ""
+
+    async def _launch(self, slot: int, python: str, deadline: float, *, warm: bool) -> Listener:
         profile = self._folder / f"profile-{slot}"
         await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), make_profile, profile)
         launch = Launch(
@@ -173,7 +209,9 @@ class Pool:
             profile=profile,
             warm=warm,
         )
-        listener = Listener(self._reactor, self._clock, launch, self._all.discard)
+        listener = Listener(
+            self._reactor, self._clock, launch, self._all.discard, min(START_TIMEOUT, self._left(deadline))
+        )
         self._all.add(listener)
         self.started += 1
         try:

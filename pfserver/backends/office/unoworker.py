@@ -31,6 +31,9 @@ CONNECT_INTERVAL = 0.02
 #: Seconds in which LibreOffice has to start.
 START_TIMEOUT = 30.0
 
+#: Exit statuses beyond this one tell of signals.
+LAST_STATUS = 127
+
 #: doctype -> (the import filter, its options). Named, so that LibreOffice does not guess: it takes anything for text.
 IMPORT_FILTERS = {
     "odt": ("writer8", ""),
@@ -218,8 +221,11 @@ class ColdEngine:
         infilter = filter_name + (":" + options if options else "")
         arguments = ["--infilter=" + infilter, "--convert-to", wanted, "--outdir", str(folder), job["source"]]
         process = start(self.soffice, self.profile, arguments)
-        process.wait()
-        made = list(folder.iterdir())  # the exit status is 0 whatever happened
+        status = process.wait()
+        if status < 0 or status > LAST_STATUS:
+            # Ended by a signal, or so its shell script says: whatever lies there may be the half of a result.
+            raise Lost("LibreOffice ended while it worked on the document")
+        made = list(folder.iterdir())  # else the exit status is 0 whatever happened
         if not made:
             if job["pages"]:
                 raise Refused("LibreOffice cannot convert the document; perhaps there are no such pages")
@@ -315,6 +321,8 @@ def answer(engine: WarmEngine | ColdEngine, options: dict[str, Any], job: dict[s
         if job["format"] == "png":
             files = rasterise(options["pdftoppm"], job["folder"], job["resolution"])
         return {"files": files}
+    except Lost as error:
+        return {"lost": str(error)}
     except Refused as error:
         try:
             engine.ping()

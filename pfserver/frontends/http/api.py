@@ -192,10 +192,12 @@ class _Pieces:
             self._request.channel.transport.abortConnection()
             return
         if piece is not None:
+            self._delivery.progressed()
             self._request.write(piece)
             return
         self._ended = True
         self._delivery.close()
+        self._delivery.delivered()
         self._request.unregisterProducer()
         self._request.finish()
 

@@ -50,6 +50,8 @@ class Trust:
     """Rights of a call from this machine."""
     certificate: frozenset[str] = frozenset({SUBMIT, WORK})
     """Rights of a certificate whose account is not registered."""
+    plain_tokens: bool = False
+    """Whether a token from elsewhere is taken without TLS: behind a proxy that ends TLS, or in a private network."""
 
 
 class Doorkeeper:
@@ -64,13 +66,17 @@ class Doorkeeper:
         certificate = _peer_certificate(request.transport)
         if certificate is not None:
             return await self._known(account_of_certificate(certificate), self._trust.certificate)
+        near = _is_near(request)
+        if not request.isSecure() and not near and not self._trust.plain_tokens:
+            # A token that came this way is as good as published: it is not even looked up.
+            raise NotAllowed("calls from other machines need TLS; use https://")
         token = _token(request)
         if token:
             account = await self._factories.account_of_token(token)
             if account is None:
                 raise NotAllowed("the access token is not known")
             return await self._known(account, frozenset())
-        if not request.isSecure() and _is_local(request) and self._trust.loopback:
+        if not request.isSecure() and near and not _is_of_foreign_page(request) and self._trust.loopback:
             return Caller(rights=self._trust.loopback)
         raise NotAllowed("a client certificate or an access token is needed")
 
@@ -119,17 +125,10 @@ def _token(request: Request) -> str:
     return ""
 
 
-def _is_local(request: Request) -> bool:
-    """Whether a call comes from a program on this machine: not through a proxy, not from a page in a browser."""
+def _is_near(request: Request) -> bool:
+    """Whether a call comes from this machine, and not through a proxy."""
     if any(request.requestHeaders.hasHeader(name) for name in _FORWARDED):
         return False
-    # Browsers send Origin with each POST that a page makes; a foreign page, or a foreign name that was made to mean
-    # this machine, is no caller from here.
-    origin = request.getHeader("origin")
-    if origin is not None:
-        host = urlsplit(f"//{request.getHeader('host') or ''}")
-        if host.hostname not in _LOCAL_NAMES or urlsplit(origin).netloc != host.netloc:
-            return False
     peer = request.getClientAddress()
     if isinstance(peer, UNIXAddress):
         return True
@@ -137,3 +136,16 @@ def _is_local(request: Request) -> bool:
         return ip_address(getattr(peer, "host", "")).is_loopback
     except ValueError:
         return False
+
+
+def _is_of_foreign_page(request: Request) -> bool:
+    """Whether a page in a browser sends the call, and not one of this machine.
+
+    Browsers send Origin with each POST that a page makes; a foreign page, or a foreign name that was made to mean this
+    machine, is no caller from here.
+    """
+    origin = request.getHeader("origin")
+    if origin is None:
+        return False
+    host = urlsplit(f"//{request.getHeader('host') or ''}")
+    return host.hostname not in _LOCAL_NAMES or urlsplit(origin).netloc != host.netloc

@@ -15,12 +15,12 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
 from pfserver.documents.request import FORMATS, SECRET, Conversion, conversion_of
 from pfserver.documents.sources import Sources
 from pfserver.errors import BadProject, LeaseLost, NotAllowed, PFServerError
+from pfserver.frontends.http.deliveries import Deliveries
 from pfserver.frontends.http.exchange import FileSource, Upload
 from pfserver.frontends.http.identity import Caller
 from pfserver.frontends.http.methods import Context, Delivery, Idle, Registry
@@ -94,12 +94,13 @@ class JobMethods:
     """The methods of the reference.
 
     :param reactor: for threads, since files are moved and synchronised.
+    :param clock: for deliveries.
     """
 
     log = Logger()
 
     def __init__(
-        self, engine: IEngine, factories: IFactories, sources: Sources, options: LeaseOptions, reactor: Any
+        self, engine: IEngine, factories: IFactories, sources: Sources, options: LeaseOptions, reactor: Any, clock: Any
     ) -> None:
         self._engine = engine
         self._factories = factories
@@ -107,6 +108,7 @@ class JobMethods:
         self._options = options
         self._reactor = reactor
         self._choice = FairChoice()
+        self._deliveries = Deliveries(engine, clock, options.seconds)
         self._finishing: dict[int, DeferredLock] = {}
 
     def register(self, registry: Registry) -> None:
@@ -137,6 +139,8 @@ class JobMethods:
         """
         changes = self._factories.changes
         factory = await self.factory(context.caller, factory_name)
+        if self._deliveries.pauses(factory.name):
+            return {}
         # All that can_do looks at.
         kind = (factory.account, factory.own_only, factory.workers)
         for _ in range(BROKEN_JOBS):
@@ -166,7 +170,7 @@ class JobMethods:
                 # Nobody has it: the next who asks shall not wait until the lease runs out.
                 source.close()
                 with suppress(PFServerError):
-                    await self._release(job.id, factory.name, "the job could not be handed out")
+                    await self._deliveries.begin(job, factory.name).give_back("the job could not be handed out")
                 raise
             self.log.info("factory.leased", transaction=job.transaction_id, factory=factory.name)
             return self._delivery(factory, job, name, source)
@@ -198,13 +202,7 @@ class JobMethods:
         wanted = conversion_of(job.request)
         # What was not asked for in particular is the worker's: a factory finds its program by these names.
         worker = worker_for(factory, job) or Worker(application=wanted.application, version=wanted.version)
-
-        def undelivered() -> None:
-            releasing = Deferred.fromCoroutine(
-                self._release(job.id, factory.name, "the connection was lost before the factory had the document")
-            )
-            releasing.addErrback(self._not_released)
-
+        way = self._deliveries.begin(job, factory.name)
         value: dict[str, Value] = {
             "job": name,
             "application": worker.application,
@@ -216,14 +214,7 @@ class JobMethods:
             "doctype": wanted.doctype,
             "document": source,
         }
-        return Delivery(value, source.close, undelivered)
-
-    async def _release(self, job_id: int, holder: str, reason: str) -> None:
-        await self._engine.release(job_id, holder, reason)
-
-    def _not_released(self, failure: Failure) -> None:
-        # The lease runs out by itself.
-        self.log.debug("factory.not-released", reason=failure.getErrorMessage())
+        return Delivery(value, source.close, way.progressed, way.delivered, way.undelivered)
 
     # -- finish --------
 

@@ -26,6 +26,10 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
+def _nothing() -> None:
+    return
+
+
 @frozen
 class Context:
     """What a method knows of its call besides the parameters."""
@@ -38,12 +42,16 @@ class Context:
 class Delivery:
     """A value whose document is read while it is sent.
 
-    :param undelivered: called where the peer was gone before all was sent.
+    :param progressed: called when the peer has taken a piece.
+    :param delivered: called when all is sent.
+    :param undelivered: called where the peer was gone before that.
     """
 
     value: Value
     close: Callable[[], None]
-    undelivered: Callable[[], None]
+    progressed: Callable[[], None] = _nothing
+    delivered: Callable[[], None] = _nothing
+    undelivered: Callable[[], None] = _nothing
 
 
 @frozen

@@ -126,7 +126,7 @@ class OwnMethods:
             raise NoSuchJob(f"{found.transaction_id} has no file {name[:100]!r}")
         path = self._engine.output_folder(found) / name
         source = await self._in_thread(_open, path, found)
-        return Delivery({"filename": name, "document": source}, source.close, _nothing)
+        return Delivery({"filename": name, "document": source}, source.close)
 
     async def cancel(self, context: Context, job: str) -> Value:
         """Cancel a job. Returns true."""
@@ -220,7 +220,3 @@ def _open(path: Path, job: Job) -> FileSource:
         return FileSource(path)
     except OSError as error:
         raise NoSuchJob(f"the output of {job.transaction_id} is gone") from error
-
-
-def _nothing() -> None:
-    return

@@ -54,6 +54,9 @@ class HTTPOptions:
     """What a call from this machine may do without showing who it is."""
     certificate_rights: list[str] = field(factory=lambda: ["submit", "work"], validator=_rights)
     """What a client certificate may do whose account is not registered."""
+    plain_tokens: bool = field(default=False, validator=validators.instance_of(bool))
+    """Whether an access token from another machine is taken without TLS: behind a proxy that ends TLS, or in a private
+    network."""
 
 
 @implementer(IFrontEnd)
@@ -67,12 +70,17 @@ class HttpFrontEnd(Service):
         registry = Registry()
         leases = LeaseOptions(seconds=options.lease_seconds, backends=tuple(options.lease_backends))
         engine, factories, reactor = services.engine, services.factories, services.reactor
-        jobs = JobMethods(engine, factories, Sources(services.projects_root, uploads), leases, reactor)
-        jobs.register(registry)
-        OwnMethods(engine, factories, jobs, leases, reactor).register(registry)
+        sources = Sources(services.projects_root, uploads)
+        self.jobs = JobMethods(engine, factories, sources, leases, reactor, services.clock)
+        self.jobs.register(registry)
+        OwnMethods(engine, factories, self.jobs, leases, reactor).register(registry)
         ManageMethods(factories).register(registry)
         LockMethods(services.locks).register(registry)
-        trust = Trust(loopback=frozenset(options.loopback_rights), certificate=frozenset(options.certificate_rights))
+        trust = Trust(
+            loopback=frozenset(options.loopback_rights),
+            certificate=frozenset(options.certificate_rights),
+            plain_tokens=options.plain_tokens,
+        )
         doorkeeper = Doorkeeper(factories, trust)
         api = XMLRPC(registry, doorkeeper, uploads, Limits(document=options.document_mib * MIB))
         root = Resource()

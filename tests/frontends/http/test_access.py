@@ -69,8 +69,8 @@ class IdentityTests(HttpCase):
         self.assertIn(b"<struct></struct>", data)
 
 
-class ElsewhereTests(ChannelCase):
-    """Calls from other machines over plain HTTP need a token."""
+class Elsewhere(ChannelCase):
+    """Calls over plain HTTP, some from other machines."""
 
     async def ask(self, host: str, *headers: bytes) -> Response | Fault:
         transport, channel = self.connect(host)
@@ -78,18 +78,39 @@ class ElsewhereTests(ChannelCase):
         channel.dataReceived(head + b"\r\n\r\n" + POLL)
         return answer(await self.received(transport))
 
-    async def test_token(self) -> None:
+    async def token(self) -> bytes:
+        """A header that shows who calls."""
         await self.add_factory(account="a@example.org")
         await self.factories.put_account(Account(name="a@example.org"))
-        token = await self.factories.make_token("a@example.org", "test")
+        return b"Authorization: Bearer " + (await self.factories.make_token("a@example.org", "test")).encode()
+
+    async def refused(self, words: str, host: str, *headers: bytes) -> None:
+        """A call that must be refused, whoever sends it."""
+        fault = await self.ask(host, *headers)
+        assert isinstance(fault, Fault), fault
+        self.assertEqual(fault.code, 2)
+        self.assertIn(words, fault.text)
+        self.assertNotIn("a@example.org", fault.text)
+
+
+class ElsewhereTests(Elsewhere):
+    """Calls from other machines need TLS: a token would go over the net in the open."""
+
+    async def test_token(self) -> None:
+        token = await self.token()
         self.assertEqual(await self.ask("127.0.0.1"), Response({}))
         self.assertEqual(await self.ask("127.8.9.1"), Response({}))
-        self.assertEqual(await self.ask("192.0.2.7", b"Authorization: Bearer " + token.encode()), Response({}))
-        for headers in ((), (b"Authorization: Bearer wrong",), (b"Authorization: Basic %%%",), (b"Origin: http://x",)):
-            fault = await self.ask("192.0.2.7", *headers)
-            assert isinstance(fault, Fault), fault
-            self.assertEqual(fault.code, 2)
-            self.assertNotIn("a@example.org", fault.text)
+        self.assertEqual(await self.ask("127.0.0.1", token), Response({}))
+        self.assertEqual(await self.ask("127.0.0.1", token, b"Origin: http://x"), Response({}))
+        for headers in ((), (token,), (b"Authorization: Bearer wrong",), (b"Origin: http://x",)):
+            await self.refused("use https", "192.0.2.7", *headers)
+        await self.refused("use https", "127.0.0.1", token, b"X-Forwarded-For: 192.0.2.7")
+
+    async def test_nothing_of_the_body_is_read(self) -> None:
+        token = await self.token()
+        transport, channel = self.connect("192.0.2.7")
+        channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n%s\r\n\r\n" % token)
+        self.assertIsInstance(answer(await self.received(transport)), Fault)
 
     async def test_strangers_see_health_and_documentation_only(self) -> None:
         await self.add_factory("Ann's secret machine")
@@ -99,6 +120,20 @@ class ElsewhereTests(ChannelCase):
             data = await self.received(transport)
             self.assertEqual(data.split()[1], status, path)
             self.assertNotIn(b"Ann", data)
+
+
+class PlainTokensTests(Elsewhere):
+    """A server behind a proxy that ends TLS, or in a private network."""
+
+    options = {"plain_tokens": True}
+
+    async def test_token(self) -> None:
+        token = await self.token()
+        self.assertEqual(await self.ask("192.0.2.7", token), Response({}))
+        self.assertEqual(await self.ask("127.0.0.1", token, b"X-Forwarded-For: 192.0.2.7"), Response({}))
+        for headers in ((), (b"Authorization: Basic %%%",), (b"Origin: http://x",)):
+            await self.refused("is needed", "192.0.2.7", *headers)
+        await self.refused("not known", "192.0.2.7", b"Authorization: Bearer wrong")
 
 
 class ClosedTests(ChannelCase):
@@ -123,6 +158,12 @@ class ConfigurationTests(TestCase):
     """``[frontends.http]``."""
 
     def test_bad_options(self) -> None:
-        for options in ({"port": 1}, {"connections": 0}, {"loopback_rights": ["root"]}, {"lease_seconds": "x"}):
+        for options in (
+            {"port": 1},
+            {"connections": 0},
+            {"loopback_rights": ["root"]},
+            {"lease_seconds": "x"},
+            {"plain_tokens": 1},
+        ):
             error = self.assertRaises(ConfigurationError, HttpFrontEndPlugin().build, None, options)
             self.assertIn(next(iter(options)), str(error))

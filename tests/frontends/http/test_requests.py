@@ -202,9 +202,10 @@ class RequestTests(ChannelCase):
         _, channel = self.connect()
         channel.dataReceived(b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(POLL), POLL))
         self.disconnect(channel)
-        job_id = job_id_of(name)
-        while not ((job := await self.engine.job(job_id)).attempts and job.state is State.QUEUED):
+        while not any("was lost before" in one.text for one in await self.engine.messages(job_id_of(name))):
             await deferLater(reactor, 0.001)
+        job = await self.engine.job(job_id_of(name))
+        self.assertEqual((job.state, job.attempts), (State.QUEUED, 0))
         self.assertEqual((await self.call("jobs.poll", "My factory"))["filename"], "letter.odt")
 
     async def test_gone_while_a_submission_is_stored(self) -> None:

@@ -247,6 +247,7 @@ class Server(Service):
             host=configuration.machine_name,
             queues=configuration.queues,
             retention=RetentionRule(configuration.retention_age, configuration.retention_count),
+            attempts=configuration.attempts,
             shutdown_grace=configuration.shutdown_grace,
             poll=poll,
         )

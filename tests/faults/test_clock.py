@@ -133,7 +133,7 @@ class ClockTests(SynchronousTestCase):
             again = self.until(lambda: self.call("jobs.poll", "f"), "the lease lives for ever")
             self.call("jobs.finish", "f", again["job"], "pdf", PDF)
             output = self.server.state / "output" / done.decode()
-            self.until(lambda: not output.exists(), "the job is kept for ever")
+            self.until(lambda output=output: not output.exists(), "the job is kept for ever")
             self.assertEqual(self.server.terminate(), 0)
             self.clock.move(0)
 

@@ -20,26 +20,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.frontends.pageflex.support import packet
 from tests.support.process import PATIENCE, ServerProcess
-
-TEMPLATE = "#let template(r, job) = { set page(width: 6cm, height: 4cm, margin: 5mm); [record #r.n]; lorem(20) }"
-
-PROJECT = """
-[data]
-source = "d.csv"
-[jobs.A]
-template = "t.typ"
-split = "job"
-[jobs.B]
-template = "t.typ"
-"""
-
-
-def put_project(projects: Path, records: int) -> None:
-    """A project of so many records."""
-    projects.mkdir(parents=True, exist_ok=True)
-    (projects / "a.pf").write_text(PROJECT)
-    (projects / "t.typ").write_text(TEMPLATE)
-    (projects / "d.csv").write_text("n\n" + "".join(f"{n}\n" for n in range(1, records + 1)))
+from tests.support.projects import put_project
 
 
 def worker_processes(server: ServerProcess) -> list[int]:

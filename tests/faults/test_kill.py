@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import threading
@@ -10,12 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pikepdf
 from twisted.trial.unittest import TestCase
 
 from tests.frontends.pageflex.support import packet
 from tests.support.process import PATIENCE, ServerProcess, ended
-from tests.support.projects import put_project
+from tests.support.projects import assert_whole, put_project
 
 #: How often the server is killed.
 KILLS = int(os.environ.get("PFSERVER_KILLS", "50"))
@@ -70,17 +68,9 @@ class KillTests(TestCase):
             self.assertEqual([path.name for path in (output / id_.decode()).iterdir()], ["001.txt"], self.said)
             self.assertEqual((output / id_.decode() / "001.txt").read_bytes(), id_ * 1000, self.said)
         for id_ in self.merges:
-            self.assertWhole(output / id_.decode())
+            assert_whole(self, output / id_.decode(), RECORDS, self.said)
         self.assertEqual([path.name for path in output.iterdir() if path.name.startswith(".")], [], self.said)
         self.assertEqual(list((self.folder / "state" / "backends" / "merge").iterdir()), [], self.said)
-
-    def assertWhole(self, folder: Path) -> None:
-        self.assertEqual(sorted(path.name for path in folder.iterdir()), ["001.pdf", "job.json"], self.said)
-        with pikepdf.open(folder / "001.pdf") as document:
-            self.assertEqual(document.check_pdf_syntax(), [], self.said)
-            self.assertEqual(len(document.pages), RECORDS, self.said)
-        ledger = json.loads((folder / "job.json").read_text())
-        self.assertEqual((ledger["documents"], ledger["pages"], ledger["failures"]), (RECORDS, RECORDS, 0), self.said)
 
     def kill_under_load(self, server: ServerProcess, *, wait_for_merge: bool) -> bool:
         """Kill it while clients submit; gives whether a merge job had written something of itself by then."""

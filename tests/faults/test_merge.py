@@ -19,22 +19,8 @@ import pypdfium2
 from twisted.trial.unittest import TestCase
 
 from tests.frontends.pageflex.support import packet
-from tests.support.process import PATIENCE, ServerProcess
+from tests.support.process import PATIENCE, ServerProcess, worker_processes
 from tests.support.projects import put_project
-
-
-def worker_processes(server: ServerProcess) -> list[int]:
-    """The ids of a server's worker processes."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and b"spawn_main" in (entry / "cmdline").read_bytes():
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == server.process.pid:
-                    found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 def first_words(path: Path) -> list[str]:

@@ -40,7 +40,7 @@ from pfserver.engine.retention import RetentionRule
 from pfserver.engine.service import Engine, EngineOptions
 from pfserver.errors import ConfigurationError, PFServerError
 from pfserver.host import logs
-from pfserver.host.clock import steady_clock
+from pfserver.host.clock import boot_id, since_boot, steady_clock
 from pfserver.host.config import Configuration, load
 from pfserver.host.notify import notify
 from pfserver.host.plugins import Plugins, discover
@@ -58,6 +58,7 @@ from pfserver.interfaces import (
     ILocks,
     IWorkers,
 )
+from pfserver.store.clock import ServerClock, begin_clock
 from pfserver.store.database import Database
 from pfserver.store.factories import Factories
 from pfserver.store.globals import Globals
@@ -229,6 +230,7 @@ class Server(Service):
         if not configuration.projects.is_dir():
             self.log.warn("no projects folder {folder}: jobs will find no project", folder=str(configuration.projects))
         await deferToThread(self._database.open)
+        await self._follow_clock()
         self._globals.open()
         workers = build_workers(configuration.executor, self._reactor)
         store = JobStore(self._database, self._reactor)
@@ -245,6 +247,7 @@ class Server(Service):
             host=configuration.machine_name,
             queues=configuration.queues,
             retention=RetentionRule(configuration.retention_age, configuration.retention_count),
+            attempts=configuration.attempts,
             shutdown_grace=configuration.shutdown_grace,
             poll=poll,
             node_timeout=None if self._database.is_private else configuration.node_timeout,
@@ -257,6 +260,13 @@ class Server(Service):
         await self._listen(self._engine, factories)
         self._ports.announce()
         notify("READY=1")
+
+    async def _follow_clock(self) -> None:
+        """Where the time of day was set between two lives of the server, leases and retention do not notice."""
+        if self._database.is_private and (boot := boot_id()):
+            clock = ServerClock(boot, self._reactor.seconds() - since_boot())
+            if moved := await self._database.write(begin_clock, clock):
+                self.log.warn("clock.was-set", seconds=round(moved))
 
     def _build_backends(self, workers: IWorkers) -> list[IBackend]:
         configuration = self._configuration

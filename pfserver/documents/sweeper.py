@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,7 +15,7 @@ from pfserver.documents import request as names
 from pfserver.documents.uploads import Uploads
 from pfserver.interfaces import IEngine, IFactories
 
-#: Seconds between two sweeps, and the age below which an upload is left alone: its job may not be stored yet.
+#: Seconds between two sweeps, and how long an upload was seen before it is touched: its job may not be stored yet.
 SWEEP_INTERVAL, SWEEP_AGE = 60.0, 300.0
 
 
@@ -33,6 +32,8 @@ class Sweeper(Service):
         self._factories = factories
         self._uploads = uploads
         self._reactor = reactor
+        # When each upload was first seen: the files' own times are those of a clock that may be set.
+        self._seen: dict[str, float] = {}
         self._sweeping = LoopingCall(self._sweep_guarded)
         self._sweeping.clock = reactor
 
@@ -49,8 +50,9 @@ class Sweeper(Service):
 
     async def sweep(self) -> None:
         """Remove uploads and passwords that no unfinished job needs, and the names of jobs that are gone."""
-        # The files' times are the wall clock's, whatever the reactor's clock says.
-        old = await self._in_thread(self._uploads.older_than, time.time() - SWEEP_AGE)
+        now = self._reactor.seconds()
+        self._seen = {name: self._seen.get(name, now) for name in await self._in_thread(self._uploads.names)}
+        old = [name for name, since in self._seen.items() if now - since >= SWEEP_AGE]
         if old:
             used: set[str] = set()
             after = 0

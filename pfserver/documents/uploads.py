@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -54,17 +53,9 @@ class Uploads:
         if _NAME.fullmatch(name) is not None:
             (self._folder / name).unlink(missing_ok=True)
 
-    def older_than(self, time: float) -> list[str]:
-        """Names of files that were written before ``time`` (seconds since the epoch)."""
-        if not self._folder.is_dir():
-            return []
-        names = []
-        for path in self._folder.iterdir():
-            # Others remove theirs meanwhile.
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < time:
-                    names.append(path.name)
-        return names
+    def names(self) -> list[str]:
+        """Names of all files."""
+        return [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
 
     def sweep(self, candidates: Collection[str], used: Collection[str]) -> int:
         """Remove those candidates that nobody uses; gives how many."""

@@ -12,8 +12,8 @@ from pfserver.engine.reports import Tools
 from pfserver.errors import OutputUnavailable, StoreUnavailable
 from pfserver.model import Job
 
-#: Seconds between two looks for jobs to remove.
-INTERVAL = 60.0
+#: Seconds between two looks for jobs to remove, where they are kept for longer, and from the start to the first one.
+INTERVAL, FIRST = 60.0, 1.0
 
 #: Jobs that are removed before others get their turn.
 BATCH = 50
@@ -46,7 +46,10 @@ class Retention:
     def start(self) -> None:
         """Look now and then, if the rule limits anything."""
         if self._rule.age is not None or self._rule.count is not None:
-            self._timer = self._tools.clock.callLater(INTERVAL, self._on_timer)
+            self._look_in(FIRST)
+
+    def _look_in(self, seconds: float) -> None:
+        self._timer = self._tools.clock.callLater(seconds, self._on_timer)
 
     def stop(self) -> None:
         """Look no more; a removal that runs stops after its batch."""
@@ -82,7 +85,7 @@ class Retention:
     def _on_timer(self) -> None:
         def again(_: object) -> None:
             if self._timer is not None:
-                self.start()
+                self._look_in(min(INTERVAL, max(FIRST, self._rule.age or INTERVAL)))
 
         Deferred.fromCoroutine(self.sweep()).addCallbacks(self._swept, self._failed).addBoth(again)
 

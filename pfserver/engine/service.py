@@ -18,7 +18,7 @@ from pfserver.engine.reports import Tools
 from pfserver.engine.retention import Retention, RetentionRule
 from pfserver.errors import NoSuchQueue, NotSupported, ServerStopping
 from pfserver.interfaces import IBackend, IEngine, IFollower, IWorkers
-from pfserver.model import DEFAULT_QUEUE, Artifact, Job, JobRequest, Message, Outcome, Progress, State
+from pfserver.model import DEFAULT_ATTEMPTS, DEFAULT_QUEUE, Artifact, Job, JobRequest, Message, Outcome, Progress, State
 from pfserver.numbers import Number
 
 #: Jobs of one queue that run at once where the configuration says nothing. CPU-bound work is bounded by the workers.
@@ -37,6 +37,8 @@ class EngineOptions:
     queues: Mapping[str, int] = field(factory=lambda: {DEFAULT_QUEUE: DEFAULT_SLOTS})
     """Each queue with the number of its jobs that run at once."""
     retention: RetentionRule = field(factory=RetentionRule)
+    attempts: int = DEFAULT_ATTEMPTS
+    """How often a job is begun at most where its request says nothing."""
     shutdown_grace: float = 20.0
     """Seconds that running jobs get to finish when the server stops."""
     poll: float | None = None
@@ -167,7 +169,8 @@ class Engine:
         if request.output_folder:
             folder = await self._tools.in_thread(self._tools.outputs.resolve, request.output_folder)
             request = evolve(request, output_folder=str(folder))
-        return evolve(await backend.check(request), backend=backend.name)
+        attempts = request.max_attempts if request.max_attempts != DEFAULT_ATTEMPTS else self._options.attempts
+        return evolve(await backend.check(request), backend=backend.name, max_attempts=attempts)
 
     async def cancel(self, job_id: int) -> Job:
         """See ``IEngine``."""

@@ -39,6 +39,8 @@ class Configuration:
     log_format: str = "text"
     endpoints: Mapping[str, Sequence[str]] = field(factory=dict)
     """By front end, the Twisted endpoint strings it listens on; missing for its default, empty for off."""
+    attempts: int = 3
+    """How often a job is begun at most, where servers or workers die while they work on it."""
     queues: Mapping[str, int] = field(factory=lambda: {"default": 8})
     """By queue, the number of its jobs that run at once; 0 holds them until the number is changed."""
     retention_age: float | None = None
@@ -155,6 +157,10 @@ def _count(key: str, value: Any, *, minimum: int) -> int:
     return value
 
 
+def _attempts(key: str, value: Any) -> dict[str, Any]:
+    return {key: _count(key, value, minimum=1)}
+
+
 def _queues(key: str, value: Any) -> dict[str, Any]:
     queues = {"default": 8}
     for name, slots in _table(key, value).items():
@@ -199,6 +205,7 @@ _READERS: Mapping[str, Reader] = {
     "shutdown_grace": _seconds,
     "node_timeout": _node_timeout,
     "log_format": _log_format,
+    "attempts": _attempts,
     "queues": _queues,
     "retention": _retention,
     "output_roots": _output_roots,

@@ -19,41 +19,8 @@ import pypdfium2
 from twisted.trial.unittest import TestCase
 
 from tests.frontends.pageflex.support import packet
-from tests.support.process import PATIENCE, ServerProcess
-
-TEMPLATE = "#let template(r, job) = { set page(width: 6cm, height: 4cm, margin: 5mm); [record #r.n]; lorem(20) }"
-
-PROJECT = """
-[data]
-source = "d.csv"
-[jobs.A]
-template = "t.typ"
-split = "job"
-[jobs.B]
-template = "t.typ"
-"""
-
-
-def put_project(projects: Path, records: int) -> None:
-    """A project of so many records."""
-    projects.mkdir(parents=True, exist_ok=True)
-    (projects / "a.pf").write_text(PROJECT)
-    (projects / "t.typ").write_text(TEMPLATE)
-    (projects / "d.csv").write_text("n\n" + "".join(f"{n}\n" for n in range(1, records + 1)))
-
-
-def worker_processes(server: ServerProcess) -> list[int]:
-    """The ids of a server's worker processes."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and b"spawn_main" in (entry / "cmdline").read_bytes():
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == server.process.pid:
-                    found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+from tests.support.process import PATIENCE, ServerProcess, worker_processes
+from tests.support.projects import put_project
 
 
 def first_words(path: Path) -> list[str]:

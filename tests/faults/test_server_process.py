@@ -14,7 +14,8 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from tests.frontends.pageflex.support import packet
-from tests.support.process import BIN, ROOT, ServerProcess
+from tests.support.process import BIN, ROOT, ServerProcess, ended, worker_processes
+from tests.support.projects import assert_whole, put_project
 
 
 class StartTests(TestCase):
@@ -106,6 +107,40 @@ class SignalTests(TestCase):
             for id_ in acknowledged:
                 status = server.talk(packet("GetJobStatus", _sys_TransactionID=id_.decode()))
                 self.assertRegex(status, rb"\AR0000000: Job Status = (QUEUED|RUNNING|SUCCESS)")
+
+    def test_sigterm_while_merge_jobs_run_gives_them_back_and_they_are_done_after_the_next_start(self) -> None:
+        folder, records = Path(self.mktemp()), 4000
+        put_project(folder / "projects", records)
+        # Far less time than a job takes: what runs is given back, not finished.
+        config = 'shutdown_grace = 0\nexecutor = "processes:2"\nattempts = 1\n[backends.merge]\nchunk = 20\n'
+        variables = {"ProjectName": "a.pf", "JobName": "A"}
+        with ServerProcess(folder, config=config) as server:
+            submit = packet("SubmitJob", **variables)
+            acknowledged = [server.talk(submit)[10:-2] for _ in range(3)]
+            with socket.create_connection(server.pageflex, 60) as client:
+                client.sendall(packet("SubmitJob", **variables, _sys_ClientJobMonitor="true"))
+                received = b""
+                while b"J0000112" not in received:
+                    received += client.recv(4096)
+                workers = worker_processes(server)
+                self.assertEqual(server.terminate(), 0)
+                while more := client.recv(4096):
+                    received += more
+            acknowledged.append(received[10 : received.index(b"\r\n")])
+            self.assertIn(b"Back in the queue: the server stopped", received)
+            self.assertNotIn(b"ended", received)
+            self.assertTrue(workers)
+            self.assertEqual([one for one in workers if Path(f"/proc/{one}").exists()], [])
+            # Nothing of what was not finished is left beside what is.
+            output = server.state / "output"
+            self.assertEqual([path.name for path in output.iterdir()] if output.exists() else [], [])
+        for path in folder.glob("projects/*.csv"):
+            path.write_text("n\n" + "".join(f"{number}\n" for number in range(1, 41)))
+        with ServerProcess(folder, config=config) as server:
+            # An attempt that the server's end cut short does not count.
+            self.assertEqual({id_: ended(server, id_) for id_ in acknowledged}, dict.fromkeys(acknowledged, b"SUCCESS"))
+            for id_ in acknowledged:
+                assert_whole(self, server.state / "output" / id_.decode(), 40)
 
     def test_ctrl_c_on_a_terminal(self) -> None:
         """A terminal sends it to the workers as well: they finish what they do, and nobody prints a traceback."""

@@ -108,6 +108,20 @@ class ServerProcess(ChildProcess):
                 self._listening.set()
 
 
+def worker_processes(server: ServerProcess) -> list[int]:
+    """The ids of a server's worker processes."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and b"spawn_main" in (entry / "cmdline").read_bytes():
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == server.process.pid:
+                    found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
 def ended(server: ServerProcess, id_: bytes) -> bytes:
     """Wait for the end of a job; gives its status, e.g. ``SUCCESS``, or the last one that was seen."""
     data = (

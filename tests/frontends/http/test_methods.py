@@ -7,6 +7,7 @@ import os
 
 from twisted.internet import reactor
 
+from pfserver.documents import sweeper
 from pfserver.documents.sweeper import Sweeper
 from pfserver.documents.uploads import Uploads
 from pfserver.model import job_id_of
@@ -66,12 +67,18 @@ class OwnMethodTests(HttpCase):
         document = encoded((self.projects / "letter.odt").read_bytes())
         (name,) = await self.submit(document=document)
         (upload,) = self.uploads()
+        # Whatever a file says of its own age: the clock may have been set.
         os.utime(self.state / "uploads" / upload, (1, 1))
-        sweeper = Sweeper(self.engine, self.factories, Uploads(self.state), reactor)
-        await sweeper.sweep()
+        sweeping = Sweeper(self.engine, self.factories, Uploads(self.state), reactor)
+        self.patch(sweeper, "SWEEP_AGE", 0.0)
+        await sweeping.sweep()
         self.assertEqual(self.uploads(), [upload])
         await self.call("pfserver.cancel", name)
-        await sweeper.sweep()
+        self.patch(sweeper, "SWEEP_AGE", 3600.0)
+        await sweeping.sweep()
+        self.assertEqual(self.uploads(), [upload])
+        self.patch(sweeper, "SWEEP_AGE", 0.0)
+        await sweeping.sweep()
         self.assertEqual(self.uploads(), [])
 
     async def test_refused_documents_are_removed(self) -> None:

@@ -76,7 +76,7 @@ class TwistedClientTests(OMICase):
         answers = await gatherResults(calls)
         self.assertEqual(answers, [one for n in range(1_000) for one in (None, b"%d" % n)])
         # A few messages, not two thousand.
-        [session] = [one._session for one in self.frontend.factory._open]
+        [session] = [one._dialogue.session for one in self.frontend.factory._open]
         self.assertIsNotNone(session)
         self.assertLess(client._protocol.messages, 10)
 

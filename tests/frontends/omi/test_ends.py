@@ -162,6 +162,26 @@ class HalfCloseTests(EndCase):
         self.assertEqual((await circuit.next())[2:4], b"\0\0")
         await circuit.closed
 
+    async def test_a_job_that_is_not_stored_yet(self) -> None:
+        circuit = await self.session(1)
+        submit, gate, asked = self.engine.submit, Deferred[None](), []
+
+        async def late(request: Any) -> Any:
+            asked.append(request)
+            await gate
+            return await submit(request)
+
+        self.engine.submit = late  # type: ignore[method-assign]
+        circuit.send(message(circuit.packed(START)))
+        await self.until(lambda: asked)
+        self.say_no_more(circuit)
+        await self.until(lambda: self.ours(circuit)._ended)
+        gate.callback(None)
+        reply = parse_reply(61, (await circuit.next())[12:])
+        assert isinstance(reply, JobReply)
+        self.assertEqual(reply.number, 1)
+        await circuit.closed
+
     async def test_all_kinds_of_requests_at_once(self) -> None:
         circuit = await self.session(1)
         requests = [Set(ref(1), b"v"), Get(ref(1)), Lock(ref(1), b"1"), START, Status()]

@@ -32,7 +32,7 @@ from pfserver.client.omi_calls import (
     sum_of,
     value_of,
 )
-from pfserver.client.omi_conversation import BUNCH, Answer, OMIConversation, Packed, packed
+from pfserver.client.omi_conversation import BUNCH, Answer, OMIConversation, Packed, in_order, packed
 from pfserver.wire.omi import (
     CancelJob,
     Define,
@@ -61,7 +61,9 @@ class OMIClient:
     """One session with an OMI server; make it with :meth:`connect`.
 
     Every call returns a Deferred. Calls made while an earlier message is not answered yet, or in the same turn of the
-    reactor, go out as one message where the server knows bunches; their order is kept. What the server refuses fails
+    reactor, go out as one message where the server knows bunches; their order is kept. Gets
+    whose values are too long for one reply all together are asked again, one by one, and find what was there when they
+    were called; their answers may come later than those of calls behind them. What the server refuses fails
     with ``ServerRefused`` (its ``number`` is OMI's error type), a lost circuit with ``NoServer``.
     """
 
@@ -252,7 +254,7 @@ class _AgentProtocol(Protocol):
         if self._sent or not self._waiting or self._is_lost:
             return
         together = takewhile(lambda call: not call.is_alone, islice(self._waiting, BUNCH))
-        count = self.conversation.fitting([call.request for call in together])
+        count = self.conversation.fitting(in_order([call.request for call in together]))
         self._sent = [self._waiting.popleft() for _ in range(count)]
         try:
             data = self.conversation.message([call.request for call in self._sent])
@@ -269,6 +271,7 @@ class _AgentProtocol(Protocol):
 
     def _tell(self, answers: Sequence[Answer]) -> None:
         sent, self._sent = self._sent, []
+        again: list[_Call] = []
         for call, answer in zip(sent, answers, strict=True):
             error = answer.error
             if error is None:
@@ -276,9 +279,11 @@ class _AgentProtocol(Protocol):
             elif error.number == ErrorType.VALUE_TOO_LONG and len(sent) > 1 and call.request[0] is Operation.GET:
                 # Perhaps the values were only too long all together.
                 call.is_alone = True
-                self._waiting.appendleft(call)
+                again.append(call)
             else:
                 call.answered.errback(error)
+        # Before all that was called later, as it was.
+        self._waiting.extendleft(reversed(again))
         self._send()
 
     def _fail_all(self, error: NoServer) -> None:

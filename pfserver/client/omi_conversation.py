@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from attrs import frozen
 
@@ -38,6 +38,19 @@ _OVERHEAD = 4 + 12
 _TEXTS = {**ERROR_TEXTS, ErrorType.VALUE_TOO_LONG: "value too long, or all values of a message together"}
 
 
+_FETCHES = frozenset(
+    {
+        Operation.STATUS,
+        Operation.DEFINE,
+        Operation.ORDER,
+        Operation.NEXT,
+        Operation.REVERSE_ORDER,
+        Operation.QUERY,
+        Operation.REVERSE_QUERY,
+    }
+)
+_UPDATES = frozenset({Operation.SET, Operation.SET_PIECE, Operation.SET_EXTRACT, Operation.KILL})
+
 #: A request's operation and its fields.
 Packed = tuple[Operation, bytes]
 
@@ -45,6 +58,35 @@ Packed = tuple[Operation, bytes]
 def packed(request: Request) -> Packed:
     """A request, ready to go. Raises ``OMIError`` for a value that its field cannot hold."""
     return request.operation, request.pack()
+
+
+def in_order(requests: Iterable[Packed]) -> Iterator[Packed]:
+    """The first requests that may travel together though a get among them may have to be asked again.
+
+    That is so where all values are too long for one reply. Asked again, it must find what it would have found: an
+    update of its node, and a lock or a job of whatever kind, waits for the next message.
+    """
+    gets: set[bytes] = set()
+    for operation, body in requests:
+        if operation is Operation.GET:
+            gets.add(body)
+        elif gets and operation not in _FETCHES and _may_change(operation, body, gets):
+            return
+        yield operation, body
+
+
+def _may_change(operation: Operation, body: bytes, gets: Set[bytes]) -> bool:
+    if operation is Operation.INCREMENT:
+        start = 0
+    elif operation in _UPDATES:
+        # Behind the field that asks to replicate.
+        start = 1
+    else:
+        return True
+    end = start + 2 + int.from_bytes(body[start : start + 2], "little")
+    if operation is Operation.KILL:
+        return any(get.startswith(body[start + 2 : end], 2) for get in gets)
+    return body[start:end] in gets
 
 
 @frozen

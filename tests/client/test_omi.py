@@ -18,7 +18,7 @@ from pfserver.client.errors import NoServer, ServerRefused
 from pfserver.client.omi import OMIClient
 from pfserver.client.omi_blocking import BlockingOMIClient
 from pfserver.client.omi_calls import JobState, Login
-from pfserver.wire.omi import FormatError, Get, GetReply, Reference, Set, Status
+from pfserver.wire.omi import FormatError, Get, GetReply, Reference, Set, SetPiece, Status
 from tests.frontends.omi.support import OMICase
 from tests.support.process import BIN, PATIENCE, ROOT, ServerProcess
 
@@ -76,7 +76,7 @@ class TwistedClientTests(OMICase):
         answers = await gatherResults(calls)
         self.assertEqual(answers, [one for n in range(1_000) for one in (None, b"%d" % n)])
         # A few messages, not two thousand.
-        [session] = [one._session for one in self.frontend.factory._open]
+        [session] = [one._dialogue.session for one in self.frontend.factory._open]
         self.assertIsNotNone(session)
         self.assertLess(client._protocol.messages, 10)
 
@@ -85,6 +85,47 @@ class TwistedClientTests(OMICase):
         value = os.urandom(32_000)
         await gatherResults([client.set(value, "X", n) for n in range(5)])
         self.assertEqual(await gatherResults([client.get("X", n) for n in range(5)]), [value] * 5)
+
+    async def test_values_that_come_alone_keep_their_order(self) -> None:
+        client = await self.client()
+        values = [os.urandom(32_000) for _ in range(6)]
+        await gatherResults([client.set(value, "X", n) for n, value in enumerate(values)])
+        order: list[int] = []
+
+        def note(found: bytes | None, n: int) -> None:
+            order.append(n)
+            self.assertEqual(found, values[n] if n < 6 else None)
+
+        # The last is called while the first ones are under way.
+        calls = [client.get("X", n).addCallback(note, n) for n in range(6)]
+        calls[0].addCallback(lambda _: calls.append(client.get("X", 6).addCallback(note, 6)))
+        await gatherResults(calls)
+        await calls[6]
+        self.assertEqual(order, list(range(7)))
+
+    async def test_what_is_asked_again_finds_what_was_there_when_it_was_called(self) -> None:
+        client = await self.client(client=1)
+        value = os.urandom(32_000)
+        changes: list[Any] = [
+            lambda: client.set("new", "X", 3),
+            lambda: client.ask(SetPiece(Reference(b"", b"X", (b"3",)), b"new", 1, 1, b"^")),
+            lambda: client.increment(1, "X", 3),
+            lambda: client.kill("X", 3),
+            lambda: client.kill("X"),
+        ]
+        for change in changes:
+            await gatherResults([client.set(value, "X", n) for n in range(4)])
+            gets = [client.get("X", n) for n in range(4)]
+            changed = change()
+            self.assertEqual(await gatherResults(gets), [value] * 4)
+            await changed
+            self.assertNotEqual(await client.get("X", 3), value)
+        await gatherResults([client.set(value, "X", n) for n in range(4)])
+        held: list[int] = []
+        locked = client.lock("L")
+        gets = [client.get("X", n).addCallback(lambda _: held.append(len(self.locks.held()))) for n in range(4)]
+        await gatherResults([locked, *gets, client.unlock("L")])
+        self.assertEqual(held, [1] * 4)
 
     async def test_errors_are_those_of_one_call(self) -> None:
         client = await self.client()

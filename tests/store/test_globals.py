@@ -17,7 +17,9 @@ from pfserver.store.globals.batch import Batch
 from pfserver.store.globals.collation import decode, encode
 from pfserver.store.globals.file import GlobalsFile
 from pfserver.store.globals.keys import KEY_BYTES, key_of
+from pfserver.store.globals.nodes import Nodes
 from pfserver.store.globals.service import Globals
+from pfserver.store.globals.view import TooMuch
 from tests.store.globals_model import Collated, Model, Path, collated
 
 NUMBERS = st.one_of(
@@ -79,7 +81,7 @@ OPERATIONS = st.lists(
 )
 
 
-class OperationTests(SynchronousTestCase):
+class BatchCase(SynchronousTestCase):
     """One file for all examples: each begins with a transaction that is never committed."""
 
     def setUp(self) -> None:
@@ -89,6 +91,8 @@ class OperationTests(SynchronousTestCase):
         self.file.open()
         self.addCleanup(self.file.close)
 
+
+class OperationTests(BatchCase):
     @given(OPERATIONS, st.lists(STARTS, min_size=1, max_size=20))
     @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_every_operation_equals_the_model(self, operations: list[Any], starts: list[Path]) -> None:
@@ -142,6 +146,43 @@ class OperationTests(SynchronousTestCase):
             batch.run(fail)
         self.assertEqual({path: batch.view.get(key_of(*path)) for path in expected}, expected)
         batch.abort()
+
+
+class RemovalTests(BatchCase):
+    """Removing is bounded, however long the keys are."""
+
+    def test_no_more_is_removed_than_allowed(self) -> None:
+        # Keys of one LMDB key, of one in a bucket, and of one in a bucket's bucket.
+        for level in ([], [b"s" * 255] * 2, [b"s" * 255] * 4):
+            batch = Batch(self.file)
+            keys = [key_of(b"", b"X", [*level, b"%d" % number]) for number in range(500)]
+
+            def fill(update: Any, keys: list[bytes] = keys) -> None:
+                for key in keys:
+                    update.set(key, b"v")
+
+            batch.run(fill)
+            # Above the buckets, and within the one that all are in.
+            for place in ([], level):
+                removed = self.nodes(batch).remove(key_of(b"", b"X", place), 100)
+                self.assertEqual(removed, 101)
+                left = [key for key in keys if batch.view.get(key) is not None]
+                self.assertEqual(len(left), 500 - 101)
+                # A pointer to what is left is still there.
+                self.assertEqual(batch.view.define(key_of(b"", b"X", [])), 10)
+                batch.again()
+            with self.assertRaises(TooMuch):
+                batch.run(lambda update: update.kill(key_of(b"", b"X", [])), 100)
+            self.assertEqual(sum(batch.view.get(key) is not None for key in keys), 500)
+            batch.run(lambda update: update.kill(key_of(b"", b"X", [])), 500)
+            self.assertEqual(batch.view.define(key_of(b"", b"X", [])), 0)
+            batch.abort()
+
+    @staticmethod
+    def nodes(batch: Any) -> Nodes:
+        """The nodes that a batch works on."""
+        nodes: Nodes = batch._update._nodes
+        return nodes
 
 
 class LongKeyTests(TestCase):

@@ -185,9 +185,11 @@ class MessageTests(Case):
 
     async def test_a_large_tree_is_removed_while_the_reactor_goes_on(self) -> None:
         self.patch(service, "REMOVALS", 10)
-        for durability in ("message", "interval"):
+        # Short keys, and such as share a bucket.
+        kinds: list[tuple[str, list[bytes]]] = [("message", []), ("interval", []), ("message", [b"s" * 255] * 3)]
+        for durability, level in kinds:
             globals_, places = self.make(durability=durability), []
-            keys = [globals_.key(b"", b"X", [b"%d" % number]) for number in range(100)]
+            keys = [globals_.key(b"", b"X", [*level, b"%d" % number]) for number in range(100)]
             await globals_.write(lambda update, keys=keys: [update.set(key, b"v") for key in keys] and None)
             run = Batch.run
 
@@ -199,11 +201,11 @@ class MessageTests(Case):
             everything = globals_.key(b"", b"X", [])
             killing = globals_.write(lambda update, key=everything: update.kill(key))
             # Nothing is acknowledged yet, so all is still to be seen.
-            self.assertEqual(value_of(globals_, b"7"), b"v")
-            waiting = globals_.write(setter(globals_, b"new", b"7"))
+            self.assertEqual(value_of(globals_, *level, b"7"), b"v")
+            waiting = globals_.write(setter(globals_, b"new", *level, b"7"))
             await gatherResults([killing, waiting])
             self.assertIn(None, places)
-            self.assertEqual([value_of(globals_, b"6"), value_of(globals_, b"7")], [None, b"new"])
+            self.assertEqual([value_of(globals_, *level, b"6"), value_of(globals_, *level, b"7")], [None, b"new"])
             self.patch(Batch, "run", run)
 
     async def test_what_cannot_be_committed_is_told_and_the_next_works(self) -> None:

@@ -87,11 +87,8 @@ class KeyCache:
             position = -1
         if position != end:
             raise FormatError("the lengths inside of a reference do not fit", ErrorType.REFERENCE_FORMAT)
-        base = self.names.get(prefix) or self._name(prefix, subscripts)
-        if subscripts:
-            self._check(subscripts)
-        if size > self.limits.reference:
-            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+        base = self.names.get(prefix) or self._name(prefix, subscripts, size)
+        self._check(subscripts, size)
         try:
             packed = self.keys.globals.below(base, subscripts)
         except ReferenceTooLong:
@@ -101,7 +98,7 @@ class KeyCache:
         self.known[data] = key
         return key
 
-    def _name(self, prefix: bytes, subscripts: list[bytes]) -> bytes:
+    def _name(self, prefix: bytes, subscripts: list[bytes], size: int) -> bytes:
         """The key of a global that was not named yet, if the agent may name it."""
         environment, name, _ = split_reference(prefix)
         purpose = self.purpose
@@ -113,8 +110,7 @@ class KeyCache:
         if name in LIVE_GLOBALS:
             if is_update:
                 raise OMIError(ErrorType.NOT_AUTHORIZED)
-            if subscripts:
-                self._check(subscripts)
+            self._check(subscripts, size)
             raise LiveReference(Reference(environment, name, tuple(subscripts)))
         self.keys.make_room(len(prefix))
         try:
@@ -124,15 +120,18 @@ class KeyCache:
         self.names[prefix] = key
         return key
 
-    def _check(self, subscripts: list[bytes]) -> None:
+    def _check(self, subscripts: list[bytes], size: int) -> None:
         purpose = self.purpose
-        if self.limits.subscript < 255 and max(map(len, subscripts)) > self.limits.subscript:
+        if subscripts:
+            if self.limits.subscript < 255 and max(map(len, subscripts)) > self.limits.subscript:
+                raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+            if purpose is Purpose.NEXT and subscripts[-1] == b"-1":
+                subscripts[-1] = b""
+            walks = purpose is Purpose.WALK or purpose is Purpose.NEXT
+            if b"" in (subscripts[:-1] if walks else subscripts):
+                raise OMIError(ErrorType.REFERENCE_CONTENT, "a subscript may not be empty")
+        if size > self.limits.reference:
             raise OMIError(ErrorType.REFERENCE_TOO_LONG)
-        if purpose is Purpose.NEXT and subscripts[-1] == b"-1":
-            subscripts[-1] = b""
-        walks = purpose is Purpose.WALK or purpose is Purpose.NEXT
-        if b"" in (subscripts[:-1] if walks else subscripts):
-            raise OMIError(ErrorType.REFERENCE_CONTENT, "a subscript may not be empty")
 
 
 class Keys:

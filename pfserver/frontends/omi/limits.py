@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import fields, frozen
 
-from pfserver.wire.omi import Connect, Connected, ErrorType, Extension, OMIError
+from pfserver.wire.omi import Connect, Connected, ErrorType, Extension, OMIError, Reference
 
 #: What we know of extensions, in the order of their numbers.
 EXTENSIONS = (Extension.BUNCHING, Extension.WIDE_REPLIES)
@@ -22,6 +22,13 @@ class Limits:
     """Of a name and all subscripts, each with its length byte; the environment does not count."""
     message: int = 65_535
     outstanding: int = 1
+
+    def check(self, reference: Reference) -> None:
+        """Raises ``OMIError`` for a reference that is too long, or a subscript of it."""
+        subscripts = reference.subscripts
+        length = 2 + len(reference.name) + sum(map(len, subscripts)) + len(subscripts)
+        if length > self.reference or max(map(len, subscripts), default=0) > self.subscript:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
 
 
 #: The least that an agent may ask for; a message of so many bytes holds every header and most references.

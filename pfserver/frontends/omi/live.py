@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from pfserver.frontends.omi.limits import Limits
 from pfserver.wire.omi import ErrorType, FormatError, OMIError, Operation, Reference
 from pfserver.wire.omi.fields import li, ls, si, ss
 
@@ -80,28 +81,33 @@ class LiveGlobal:
         return path
 
 
-async def answer(operation: int, reference: Reference, tree: Tree, *, most: int, wide: bool) -> bytes:
+async def answer(operation: int, reference: Reference, tree: Tree, *, limits: Limits, wide: bool) -> bytes:
     """The fields of the reply to a fetch operation on a live global.
 
-    :param most: bytes of a value; longer ones are cut, as they are told and not kept.
+    :param limits: as agreed. A longer value is cut, as it is told and not kept; a longer subscript or reference is an
+        error, since it could not be asked for.
     :param wide: whether get, define and order tell more (extension 3 in version 1).
     """
-    live, path = LiveGlobal(tree), reference.subscripts
+    live, path, most = LiveGlobal(tree), reference.subscripts, limits.value
     if operation in (Operation.ORDER, Operation.NEXT, Operation.REVERSE_ORDER) and not path:
         raise OMIError(ErrorType.REFERENCE_CONTENT, "a live global has no place among the names")
     if operation in (Operation.QUERY, Operation.REVERSE_QUERY):
         found = await (live.query(path) if operation == Operation.QUERY else live.reverse_query(path))
-        return ls(Reference(reference.environment, reference.name, found).pack()) if found is not None else ls(b"")
+        if found is None:
+            return ls(b"")
+        there = Reference(reference.environment, reference.name, found)
+        limits.check(there)
+        return ls(there.pack())
     if operation == Operation.REVERSE_ORDER:
-        return ss(await live.order(path, True))
+        return _short(await live.order(path, True), limits)
     if operation in (Operation.ORDER, Operation.NEXT):
         following = await live.order(path)
         if operation == Operation.NEXT:
-            return ss(following or b"-1")
-        return ss(following) + (await _node(live, (*path[:-1], following), most) if wide else b"")
+            return _short(following, limits) if following else ss(b"-1")
+        return _short(following, limits) + (await _node(live, (*path[:-1], following), most) if wide else b"")
     if wide:
         following = await live.order(path) if path else b""
-        return ss(following) + await _node(live, path, most)
+        return _short(following, limits) + await _node(live, path, most)
     if operation == Operation.DEFINE:
         return si(await live.define(path))
     if operation == Operation.GET:
@@ -113,6 +119,12 @@ async def _node(live: LiveGlobal, path: Path, most: int) -> bytes:
     if not path[-1:] or not path[-1]:
         return si(0) + _value(None, most)
     return si(await live.define(path)) + _value(await live.get(path), most)
+
+
+def _short(subscript: bytes, limits: Limits) -> bytes:
+    if len(subscript) > limits.subscript:
+        raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+    return ss(subscript)
 
 
 def _value(value: bytes | None, most: int) -> bytes:

@@ -63,6 +63,8 @@ class OMIOptions:
     """Seconds from a message's first byte to its last; 0 for no limit."""
     idle_timeout: float = field(default=0.0, validator=[validators.instance_of(int | float), validators.ge(0)])
     """Seconds without a message after which a session ends; 0, as agents are used to, for no limit."""
+    stalled: float = field(default=3600.0, validator=[validators.instance_of(int | float), validators.gt(0)])
+    """Seconds after which an agent that does not read its replies is cut off, and its locks are free."""
     server_name: str = field(default="pfserver", validator=[validators.instance_of(str), validators.max_len(255)])
     """Told in the reply to connect."""
     environments: list[str] = field(

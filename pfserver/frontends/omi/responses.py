@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pfserver.wire.omi import ErrorType, OMIError, bunch_bytes
-from pfserver.wire.omi.header import SHORT
+from pfserver.wire.omi.header import LONG, SHORT
 
 #: A response without error up to its sequence and request id, which are the request's last 4 bytes of the header.
 FINE = SHORT.pack(SHORT.size - 1, 0, 0, 0, 0, 0, 0)[:8]
+
+#: How a long header begins: with its length.
+_LONG = bytes([LONG.size - 1])
 
 _VALUE_TOO_LONG = OMIError(ErrorType.VALUE_TOO_LONG)
 
@@ -22,6 +25,14 @@ def fine_response(ids: bytes, body: bytes, modifier: int = 0) -> bytes:
 def error_response(error: OMIError, ids: bytes) -> bytes:
     """A response that tells an error."""
     return SHORT.pack(SHORT.size - 1, 1, error.type, error.modifier, 0, 0, 0)[:8] + ids
+
+
+def refusal(part: bytes, error: OMIError) -> bytes:
+    """What is told to a request that was not carried out, in kind; where its header ends early, ids are zero."""
+    is_long = part[:1] == _LONG
+    ids = part[9:13] if is_long else part[8:12]
+    response = error_response(error, ids.ljust(4, b"\0"))
+    return lengthened([response], [True])[0] if is_long else response
 
 
 def shortened(part: bytes) -> bytes:

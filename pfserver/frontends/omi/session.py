@@ -157,15 +157,12 @@ class Session:
             raise OMIError(ErrorType.NO_SUCH_ENVIRONMENT)
         if not self.agent.may(READ, reference.environment):
             raise OMIError(ErrorType.NOT_AUTHORIZED)
-        limits = self.agreement.limits
-        subscripts = reference.subscripts
-        if b"" in subscripts:
+        if b"" in reference.subscripts:
             # As gtcm_server answers it, though for globals it is one of content.
             raise OMIError(ErrorType.REFERENCE_FORMAT)
-        length = 2 + len(reference.name) + sum(map(len, subscripts)) + len(subscripts)
-        if length > limits.reference or max(map(len, subscripts), default=0) > limits.subscript:
-            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
-        return HeldLock(reference.environment, reference.name, subscripts, self.number, client, self.agent.name, 1)
+        self.agreement.limits.check(reference)
+        place = reference.environment, reference.name, reference.subscripts
+        return HeldLock(*place, self.number, client, self.agent.name, 1)
 
     async def live(self, operation: int, reference: Reference) -> bytes:
         """The reply's fields to a fetch from a live global."""
@@ -173,7 +170,7 @@ class Session:
         if reference.name == b"%PFLOCK":
             tree = LockTree([one for one in self._rooms.locks.held() if self.agent.may(READ, one.environment)])
         agreement = self.agreement
-        return await live.answer(operation, reference, tree, most=agreement.limits.value, wide=agreement.is_wide)
+        return await live.answer(operation, reference, tree, limits=agreement.limits, wide=agreement.is_wide)
 
     async def job_request(self, request: StartJob | JobStatus | CancelJob) -> tuple[int, bytes]:
         """The modifier and the reply's fields to an operation on jobs."""

@@ -163,7 +163,11 @@ class Nodes:
             if allowance is not None and removed > allowance:
                 break
             if len(found) == KEY_LIMIT:
-                removed += self._remove(self._buckets(), cursor.value(), b"", None)
+                left = None if allowance is None else allowance - removed
+                removed += self._remove(self._buckets(), cursor.value(), b"", left)
+                if allowance is not None and removed > allowance:
+                    # Something is left in the bucket.
+                    break
             else:
                 removed += 1
             # What follows moves to where the cursor is.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pfserver.errors import PFServerError
 from pfserver.wire.omi.numbers import ERROR_TEXTS, ErrorType
 
@@ -23,4 +25,8 @@ class FormatError(OMIError):
 
 
 class CircuitError(PFServerError):
-    """The bytes cannot be followed any more: the circuit has to end."""
+    """The bytes cannot be followed any more: the circuit has to end. ``before`` are the messages before that."""
+
+    def __init__(self, text: str, before: Sequence[bytes] = ()) -> None:
+        super().__init__(text)
+        self.before = before

@@ -33,8 +33,8 @@ class FrameReader:
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that are complete now, without their lengths.
 
-        Raises ``CircuitError`` for one that is too long; nothing can be read after it. Complete ones before it are
-        lost, as is the circuit.
+        Raises ``CircuitError`` for one that is too long; nothing can be read after it. The error has the complete ones
+        before it.
         """
         if self._kept:
             self._kept += data
@@ -45,13 +45,14 @@ class FrameReader:
         elif len(data) >= 4 and 4 + _VI.unpack_from(data)[0] == len(data) <= self.limit:
             # The usual.
             return [data[4:]]
-        messages = []
+        messages: list[bytes] = []
         position, end = 0, len(data)
         self._needed = 4
         while end - position >= 4:
             length = _VI.unpack_from(data, position)[0]
             if length + 4 > self.limit:
-                raise CircuitError(f"a message of {length} bytes; {self.limit} are allowed with the length")
+                reason = f"a message of {length} bytes; {self.limit} are allowed with the length"
+                raise CircuitError(reason, messages)
             following = position + 4 + length
             if following > end:
                 self._needed = 4 + length

@@ -24,11 +24,13 @@ from pfserver.wire.omi import (
     OrderReply,
     Query,
     QueryReply,
+    Range,
     ReverseOrder,
     ReverseQuery,
     Set,
     SetExtract,
     SetPiece,
+    split_response,
 )
 from tests.frontends.omi.support import Circuit, OMICase, ref
 
@@ -133,6 +135,25 @@ class JobGlobalTests(OMICase):
             reply_ = await self.agent.ask(Get(node))
             assert isinstance(reply_, GetReply)
             self.assertEqual(reply_.defined, 1)
+
+    async def test_agreed_lengths_hold_in_both_directions(self) -> None:
+        agent = await self.session(subscript=Range(1, 5), reference=Range(8, 15), value=Range(1, 3))
+        for request, answer in (
+            (Get(job(2, "state")), 4),
+            (Get(job(2, "statement")), 4),
+            (Order(job(2, "message", 1)), 4),
+            (Order(job("")), OrderReply(b"1")),
+            (Get(job(2, "job")), GetReply(1, b"Job")),
+        ):
+            self.assertEqual(await agent.ask(request), answer, request)
+        # What the replies would tell is too long: the field "message" behind "job", and before "outcome" its messages.
+        for walk in (Order(job(2, "job")), Query(job(2, "job")), ReverseOrder(job(2, "n")), ReverseQuery(job(2, "n"))):
+            self.assertEqual(await agent.ask(walk), 4, walk)
+        agent = await self.session(1, extensions=(3,), subscript=Range(1, 5))
+        header, _ = split_response(await agent.raw(agent.packed(Get(job(2, "job")))))
+        self.assertEqual(header.error_type, 4)
+        agent = await self.session(subscript=Range(1, 1))
+        self.assertEqual(await agent.ask(Next(job(3))), OrderReply(b"-1"))
 
     async def test_it_cannot_be_changed(self) -> None:
         node = job(2, "state")

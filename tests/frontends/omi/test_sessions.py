@@ -276,7 +276,7 @@ class TimeTests(OMICase):
         circuit.transport.pauseProducing()
         get, end = message(circuit.packed(Get(ref(1)))), message(circuit.packed(Disconnect()))
         circuit.send(get * 1_000 + end)
-        [ours] = [one for one in self.frontend.factory._open if one._session.number == 1]
+        [ours] = [one for one in self.frontend.factory._open if one._dialogue.session.number == 1]
         await self.until(lambda: ours._paused)
         ours.close()
         await self.pass_(32)

@@ -98,7 +98,10 @@ def follow(client: XMLRPCClient, jobs: Sequence[str]) -> Iterator[JobStatus]:
 
 
 def fetch(client: XMLRPCClient, job: str, name: str, target: Path) -> None:
-    """Write a file that a job has made to ``target``, which is complete or not there."""
+    """Write a file that a job has made to ``target``, which is complete or not there.
+
+    Raises ``ServerRefused``, ``NoServer``, ``OSError``.
+    """
     draft = target.with_name(f".{target.name}.{token_hex(4)}")
     sink: list[BinaryIO] = []
 
@@ -112,6 +115,9 @@ def fetch(client: XMLRPCClient, job: str, name: str, target: Path) -> None:
             raise NoServer(f"the server's answer holds no document for {name}")
         sink[0].close()
         draft.replace(target)
+    except OSError as error:
+        error.filename = error.filename or str(target)
+        raise
     finally:
         for file in sink:
             file.close()

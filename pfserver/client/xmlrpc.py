@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import selectors
 import ssl
@@ -22,8 +23,15 @@ MIB = 1024 * 1024
 #: Bytes of an answer without a document: messages of a long job.
 ANSWER_LIMIT = 8 * MIB
 
-#: Calls that must not be made twice where it is not known whether the server has seen them.
-_ONCE = {"pfserver.submit", "jobs.poll"}
+#: Calls that must not be made twice where it is not known whether the server has seen them: the second would do more
+#: (the lock that ``release`` gives up may be a newer one), or say that there is nothing to drop.
+_ONCE = {
+    "pfserver.submit",
+    "jobs.poll",
+    "pfserver.release",
+    "pfserver.factories.drop",
+    "pfserver.accounts.drop_token",
+}
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
@@ -32,16 +40,29 @@ class FileSource:
     """A file as a source for the writer."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file: BinaryIO = path.open("rb", buffering=0)
         self.size = path.stat().st_size
 
     def read(self, size: int) -> bytes:
-        """See ``Source``."""
-        return self._file.read(size)
+        """See ``Source``. Raises ``OSError`` with the file's name."""
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class _HereFailed(Exception):
+    """A file on this machine cannot be read or written: nothing is wrong with the server."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class XMLRPCClient:
@@ -83,18 +104,26 @@ class XMLRPCClient:
         self._connection.close()
 
     def call(self, method: str, *params: Value, open_sink: Callable[[], Sink] | None = None) -> Value:
-        """The value that a method returns; a document in it goes to a sink. Raises ``ServerRefused``, ``NoServer``."""
+        """The value that a method returns; a document in it goes to a sink.
+
+        Raises ``ServerRefused``, ``NoServer``, and ``OSError`` where a source cannot be read or a sink not written.
+        """
         body = encode_call(method, *params)
         limits = Limits(document=2**40, outside=ANSWER_LIMIT)
         reader = Reader([("", 0, "document")], open_sink, limits)
-        with self._problems():
-            response = self._send(body, once=method in _ONCE)
-            if response.status != 200:
-                self._connection.close()
-                raise NoServer(f"no Officeshots API at {self.host}: HTTP status {response.status}")
-            while data := response.read(64 * 1024):
-                reader.feed(data)
-            message = reader.close()
+        try:
+            with self._problems():
+                response = self._send(body, once=method in _ONCE)
+                if response.status != 200:
+                    raise NoServer(f"no Officeshots API at {self.host}: HTTP status {response.status}")
+                while data := response.read(64 * 1024):
+                    with _here():
+                        reader.feed(data)
+                message = reader.close()
+        except BaseException:
+            # What is left of the answer would be taken for the next one.
+            self._connection.close()
+            raise
         if isinstance(message, Fault):
             raise ServerRefused(message.code, message.text)
         if not isinstance(message, Response):
@@ -109,14 +138,14 @@ class XMLRPCClient:
         try:
             # A server that refuses a document early answers before it has all of it.
             with suppress(BrokenPipeError, ConnectionResetError):
-                self._connection.request("POST", self._path, body.chunks(), headers)
+                self._connection.request("POST", self._path, _chunks(body), headers)
             return self._connection.getresponse()
         except ConnectionResetError:
             self._connection.close()
             if once or fresh or any(not isinstance(piece, bytes) for piece in body.pieces):
                 raise
         # It was closed just when we had something to say.
-        self._connection.request("POST", self._path, body.chunks(), headers)
+        self._connection.request("POST", self._path, _chunks(body), headers)
         return self._connection.getresponse()
 
     def _is_stale(self) -> bool:
@@ -131,6 +160,8 @@ class XMLRPCClient:
     def _problems(self) -> Iterator[None]:
         try:
             yield
+        except _HereFailed as failed:
+            raise failed.error from failed
         except TimeoutError as error:
             raise NoServer("the server did not answer in time") from error
         except ssl.SSLError as error:
@@ -140,6 +171,23 @@ class XMLRPCClient:
             raise NoServer(f"no server answers at {where}: {error.strerror or error}") from error
         except (http.client.HTTPException, Fault) as error:
             raise NoServer(f"the server's answer is no XML-RPC: {error}") from error
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """What fails in here fails on this machine."""
+    try:
+        yield
+    except OSError as error:
+        raise _HereFailed(error) from error
+    except EOFError as error:
+        raise _HereFailed(OSError(errno.EIO, "the document has become shorter while it was read")) from error
+
+
+def _chunks(body: Body) -> Iterator[bytes]:
+    """The bytes of a call."""
+    with _here():
+        yield from body.chunks()
 
 
 def _context(identity: Identity) -> ssl.SSLContext:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 import time
@@ -56,6 +58,8 @@ class Script:
 
     def close(self) -> None:
         """End it."""
+        # Closing alone would not wake who waits for a connection.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(10)
 
@@ -86,6 +90,8 @@ class XMLRPCClientTests(SynchronousTestCase):
         # The connection is closed in the very moment in which the second call goes out: nobody knows if it arrived.
         with patch.object(XMLRPCClient, "_is_stale", return_value=False):
             self.assertIn("no server answers", self.problem([good], [good], times=2, method="pfserver.submit"))
+            for method in ("jobs.poll", "pfserver.release", "pfserver.factories.drop", "pfserver.accounts.drop_token"):
+                self.assertIn("no server answers", self.problem([good], [good], times=2, method=method))
             self.assertEqual(self.call([good], [good], times=2, method="pfserver.status"), 1)
         # Where it was closed before, a new one is made.
         script = Script([good], [good])
@@ -127,6 +133,50 @@ class XMLRPCClientTests(SynchronousTestCase):
 
         self.call([answer], open_sink=Sink)
         self.assertEqual(b"".join(got), path.read_bytes())
+
+    def document(self, size: int = 160_000) -> Path:
+        path = Path(self.mktemp())
+        path.write_bytes(b"d" * size)
+        return path
+
+    def test_a_file_that_cannot_be_written_is_not_the_server_s_fault(self) -> None:
+        source = FileSource(self.document())
+        self.addCleanup(source.close)
+        long = http(bytes(encode_response({"filename": "x", "document": source})))
+        script = Script([long], [http(bytes(encode_response("next")))])
+        self.addCleanup(script.close)
+        with XMLRPCClient(script.url, seconds=5) as client:
+            # Nothing can ever be written to this one.
+            with Path("/dev/full").open("wb", buffering=0) as full:
+                error = self.assertRaises(OSError, client.call, "pfserver.fetch", open_sink=lambda: full)
+            self.assertEqual(error.errno, errno.ENOSPC)
+            # The rest of that answer is not the next one.
+            self.assertIsNone(client._connection.sock)
+            self.assertEqual(client.call("m"), "next")
+
+    def test_a_file_that_cannot_be_read_is_not_the_server_s_fault(self) -> None:
+        path = self.document()
+        shorter, broken = FileSource(path), FileSource(path)
+        broken._file.close()
+        os.truncate(path, 10)
+        # What a bad disk says, without one: nothing lies at the beginning of a process's memory.
+        broken._file = Path("/proc/self/mem").open("rb", buffering=0)  # noqa: SIM115 - closed with the source
+        for source, words in ((shorter, "shorter"), (broken, str(path))):
+            self.addCleanup(source.close)
+            script = Script([b""])
+            self.addCleanup(script.close)
+            with XMLRPCClient(script.url, seconds=5) as client:
+                error = self.assertRaises(OSError, client.call, "pfserver.submit", {"document": source})
+                self.assertIn(words, str(error))
+                self.assertIsNone(client._connection.sock)
+
+    def test_an_answer_that_is_broken_off_is_not_read_on(self) -> None:
+        broken = http(b"<methodResponse><params><nonsense/>" + b" " * 200_000)
+        script = Script([broken], [http(bytes(encode_response("next")))])
+        self.addCleanup(script.close)
+        with XMLRPCClient(script.url, seconds=5) as client:
+            self.assertIn("no XML-RPC", str(self.assertRaises(NoServer, client.call, "m")))
+            self.assertEqual(client.call("m"), "next")
 
     def test_addresses(self) -> None:
         for url in ("ftp://x", "http://", "http://x:port", "http://x:99999999"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shlex
 import sys
 from pathlib import Path
+from uuid import UUID
 
 from pypdf import PdfReader
 
+from pfserver.factory.program import PLACEHOLDERS
 from tests.backends.office import samples
 from tests.factory.support import PDF, FactoryCase
 
@@ -75,24 +78,31 @@ class ProgramTests(FactoryCase):
         return f"{shlex.quote(sys.executable)} {shlex.quote(str(path))}"
 
     def test_placeholders(self) -> None:
-        command = self.program(
-            "import sys, pathlib, json\n"
-            "pathlib.Path(sys.argv[-1]).write_text(json.dumps(sys.argv[1:]))\n"
-            f"pathlib.Path(sys.argv[4] + '/out.pdf').write_bytes({PDF!r})\n"
-        )
         seen = self.folder / "seen.json"
-        names = "%source_file %source_base %source_ext %source_dir %source_path "
-        names += "%format %application 100%% %page_start-%page_end"
-        factory = self.start("--command", f"{command} {names} {seen}", "--result", "%source_dir/out.pdf")
+        code = (
+            "import sys, pathlib, json\n"
+            f"pathlib.Path({str(seen)!r}).write_text(json.dumps(sys.argv[1:]))\n"
+            f"pathlib.Path(sys.argv[-1] + '/out.pdf').write_bytes({PDF!r})\n"
+        )
+        worker = {"application": "LibreOffice Writer", "version": "7.4"}
+        self.call("pfserver.factories.put", {"name": "My factory", "workers": [worker]})
+        each = " ".join(f"{name}=%{name}" for name in PLACEHOLDERS)
+        command = f"{self.program(code)} 100%% {each} %source_dir"
+        factory = self.start("--command", command, "--result", "%source_dir/out.pdf")
         source = self.document().rename(self.folder / "a $(touch x) 'note'.txt")
-        job = self.submit(source, pages="2-4", remote=False, applications=[{"application": "LibreOffice"}])
+        job = self.submit(source, pages="2-4", remote=False, applications=[worker])
         self.assertEqual(self.wait_done(job)["outcome"], "SUCCESS", "".join(factory.log))
-        import json
-
-        file, base, ext, folder, path, output_format, application, percent, pages, _ = json.loads(seen.read_text())
-        self.assertEqual((base + "." + ext, folder + "/" + file), (file, path))
+        percent, *words, _ = json.loads(seen.read_text())
+        got = dict(word.split("=", 1) for word in words)
+        self.assertEqual((percent, list(got)), ("100%", list(PLACEHOLDERS)))
+        file = got["source_base"] + "." + got["source_ext"]
+        self.assertEqual((got["source_file"], got["source_path"]), (file, f"{got['source_dir']}/{file}"))
         self.assertNotRegex(file, r"[$']")
-        self.assertEqual((output_format, application, percent, pages), ("pdf", "LibreOffice", "100%", "2-4"))
+        (took,) = factory.wait_for("took")
+        self.assertEqual(str(UUID(got["jobid"])), took["job"])
+        rest = {name: got[name] for name in ("source_ext", "format", *worker, "page_start", "page_end")}
+        expected = {"source_ext": "txt", "format": "pdf", **worker, "page_start": "2", "page_end": "4"}
+        self.assertEqual(rest, expected)
 
     def test_a_program_that_fails_says_why(self) -> None:
         factory = self.start("--command", self.program("import sys; sys.exit('no licence')") + " %source_path")
@@ -208,28 +218,6 @@ class LeaseTests(FactoryCase):
         status = self.wait_done(job)
         self.assertEqual((status["outcome"], self.forwarder.lost), ("SUCCESS", 1))
         self.assertEqual(len(factory.wait_for("finished")), 1)
-
-
-class RestartTests(FactoryCase):
-    """A server that is killed may have handed out a job whose answer nobody got: its lock has to run out."""
-
-    config = "[frontends.http]\nlease_seconds = 5\n"
-
-    def test_the_server_is_killed_in_the_middle(self) -> None:
-        factory = self.start_copying("--jobs", "2")
-        jobs = [self.submit(self.document()) for _ in range(30)]
-        factory.wait_for("finished", 5)
-        self.server.kill()
-        self.forwarder.cut()
-        factory.wait_for("away")
-        self.start_server()
-        for job in jobs:
-            status = self.wait_done(job)
-            self.assertEqual(status["outcome"], "SUCCESS", status)
-            self.assertEqual(self.texts(status).count("Job completed successfully"), 1)
-        factory.wait_for("back")
-        self.assertEqual(factory.terminate(), 0)
-        self.assertEqual(self.kept(), [])
 
 
 class LifeTests(FactoryCase):

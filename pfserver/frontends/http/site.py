@@ -224,6 +224,11 @@ class Channel(HTTPChannel):
 
     def _headers_late(self) -> None:
         self._header_timer = None
+        if b"\r\n\r\n" in self._held:
+            # They are all here, and only the body is slow: from now on it is held against what a body may take.
+            self._whole, self._held = self._held, b""
+            self._take(self._whole)
+            return
         self.log.info("http.slow-headers")
         self.transport.abortConnection()
 

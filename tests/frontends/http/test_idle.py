@@ -133,6 +133,29 @@ class IdleTests(HttpCase):
         except ConnectionResetError:
             return
 
+    async def test_a_body_that_is_late_is_no_late_header(self) -> None:
+        await self.idle()
+        (channel,) = self.frontend.factory._open
+        head, body = POLL[: -len(CALL)], CALL
+        await deferToThread(self.connection.sendall, head + body[:10])
+        while not channel._held:
+            await self.pause()
+        self.clock.advance(21)
+        self.assertIn(b"<struct></struct>", await self.ask(body[10:]))
+        # It may be said again as before.
+        self.assertIn(b"<struct></struct>", await self.ask(POLL))
+        # But it has to come: at so many bytes a second, and not for ever.
+        await deferToThread(self.connection.sendall, head + body[:10])
+        while not channel._held:
+            await self.pause()
+        self.clock.advance(21)
+        await self.pause()
+        self.clock.advance(76)
+        try:
+            self.assertEqual(await deferToThread(self.connection.recv, 100), b"")
+        except ConnectionResetError:
+            return
+
     async def pause(self) -> None:
         await deferLater(reactor, 0.001)  # type: ignore[arg-type]
 

@@ -6,6 +6,8 @@ meant for people: what was wrong, where, and what to do. It never holds a path o
 
 from __future__ import annotations
 
+import errno
+
 
 class PFServerError(Exception):
     """The base of everything that pfserver raises on purpose."""
@@ -117,4 +119,11 @@ class JobFailed(PFServerError):
 
 
 class OutputUnavailable(PFServerError):
-    """The output could not be written, e.g. because the disk is full; the job is tried again later."""
+    """What a job writes could not be written, e.g. because the disk is full; the job is tried again later."""
+
+
+def unwritten(error: OSError, what: str = "the output could not be written") -> Exception:
+    """A full or broken disk is no fault of the job: it is tried again. Any other error stays what it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG):
+        return OutputUnavailable(f"{what}: {error.strerror}")
+    return error

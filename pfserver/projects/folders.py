@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import shutil
-import tempfile
+import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
-from pfserver.errors import BadProject, NoSuchProject
+from pfserver.errors import BadProject, NoSuchProject, unwritten
 from pfserver.projects.paths import has_links_out, inside, is_file
 
 #: The most that a zipped project may hold, unpacked, in bytes.
@@ -60,7 +60,10 @@ class ProjectFolders:
         self._drives = drives or {}
 
     def find(self, name: str) -> ProjectFolder:
-        """The project of that name. Raises ``OutsideRoot``, ``NoSuchProject``, ``BadProject``."""
+        """The project of that name.
+
+        Raises ``OutsideRoot``, ``NoSuchProject``, ``BadProject``; ``OutputUnavailable`` where a zip finds no room.
+        """
         path = inside(self._root, name, self._drives)
         if not is_file(path):
             raise NoSuchProject(f"there is no project {name!r}")
@@ -83,16 +86,19 @@ class ProjectFolders:
         identity = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{status.st_ino}".encode()
         folder = self._cache / hashlib.sha256(identity).hexdigest()[:32]
         if not folder.is_dir():
-            self._cache.mkdir(parents=True, exist_ok=True)
             # Two packets may name the same new zip at once: each has a draft of its own, and the first one stays.
-            draft = Path(tempfile.mkdtemp(prefix=".", dir=self._cache))
+            draft = self._cache / f".{uuid.uuid4().hex}"
             try:
+                draft.mkdir(parents=True)
                 unpack(path, draft)
                 draft.rename(folder)
             except BadProject as error:
                 raise BadProject(f"{name}: {error}") from error
             except OSError as error:
                 if not folder.is_dir():
+                    full = unwritten(error, f"{name} could not be unpacked")
+                    if full is not error:
+                        raise full from error
                     raise BadProject(f"{name}: cannot be unpacked: {error.strerror}") from error
             finally:
                 shutil.rmtree(draft, ignore_errors=True)

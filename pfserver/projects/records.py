@@ -12,12 +12,12 @@ from typing import Any
 
 from attrs import field, frozen
 
-from pfserver.errors import JobFailed
+from pfserver.errors import JobFailed, unwritten
 from pfserver.interfaces import IDataSourcePlugin
 from pfserver.numbers import Number
 from pfserver.projects.rules import to_json
 from pfserver.projects.sources.common import Unreadable, broken
-from pfserver.projects.sources.sql import SqlSource, select
+from pfserver.projects.sources.sql import NO_ROOM, SqlSource, raise_if_full, select
 
 
 @frozen(kw_only=True)
@@ -33,10 +33,14 @@ class RecordSource:
 
 
 class Records:
-    """Opens record sources with the plugins that were found."""
+    """Opens record sources with the plugins that were found.
 
-    def __init__(self, plugins: Sequence[IDataSourcePlugin]) -> None:
+    :param scratch: a folder for what is written meanwhile; made when it is needed.
+    """
+
+    def __init__(self, plugins: Sequence[IDataSourcePlugin], scratch: Path) -> None:
         self._plugins = plugins
+        self._scratch = scratch
 
     def takes(self, source: str) -> bool:
         """Whether some plugin reads it."""
@@ -44,7 +48,7 @@ class Records:
 
     @contextmanager
     def open(self, origin: RecordSource) -> Iterator[Iterator[Mapping[str, Any]]]:
-        """The records, read lazily. Raises ``JobFailed``. Blocks."""
+        """The records, read lazily. Raises ``JobFailed``, ``OutputUnavailable``. Blocks."""
         plugin = self._plugin(origin.source)
         if not origin.query:
             with plugin.open(origin.source, origin.root, origin.options) as records:
@@ -73,8 +77,13 @@ class Records:
         self, records: Iterator[Mapping[str, Any]], origin: RecordSource
     ) -> Iterator[Iterator[Mapping[str, Any]]]:
         """The rows of a query over records of any kind, by way of a temporary SQLite file."""
-        with tempfile.TemporaryDirectory(prefix="pfserver-query-") as folder:
-            path = Path(folder, "data.sqlite")
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(prefix="query-", dir=self._scratch)
+        except OSError as error:
+            raise unwritten(error, NO_ROOM) from error
+        with folder:
+            path = Path(folder.name, "data.sqlite")
             with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
                 connection.execute("PRAGMA synchronous = OFF")
                 _fill(connection, records, origin.source)
@@ -95,6 +104,7 @@ def _fill(connection: sqlite3.Connection, records: Iterator[Mapping[str, Any]], 
         connection.executemany(f"INSERT INTO data VALUES ({marks})", rows)
         connection.commit()
     except (sqlite3.Error, OverflowError, ValueError) as error:
+        raise_if_full(error)
         raise broken(source, f"cannot be queried: {error}") from error
 
 

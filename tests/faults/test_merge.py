@@ -19,6 +19,7 @@ import pypdfium2
 from twisted.trial.unittest import TestCase
 
 from tests.frontends.pageflex.support import packet
+from tests.support.disk import SmallDisk
 from tests.support.process import PATIENCE, ServerProcess, worker_processes
 from tests.support.projects import put_project
 
@@ -173,16 +174,7 @@ class DiskTests(FaultCase):
     def setUp(self) -> None:
         super().setUp()
         self.disk = self.folder / "disk"
-        self.disk.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(self.disk)], capture_output=True, text=True
-        )
-        if mounted.returncode:
-            message = "a file system of little room is needed: run as root where mount is allowed"
-            if os.environ.get("CI"):
-                self.fail(f"{message}: {mounted.stderr}")
-            self.skipTest(message)
-        self.addCleanup(subprocess.run, ["umount", "--lazy", str(self.disk)], check=True)
+        SmallDisk(self, self.disk, "64k")
         self.config = f'output_roots = ["{self.disk}"]\n{self.config}'
 
     def test_a_full_disk_is_waited_for(self) -> None:

@@ -29,7 +29,7 @@ class SourceCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.root = Path(self.mktemp()).resolve()
         self.root.mkdir()
-        self.records = Records(PLUGINS)
+        self.records = Records(PLUGINS, Path(self.mktemp()))
 
     def put(self, name: str, content: str | bytes) -> str:
         path = self.root / name

@@ -22,7 +22,7 @@ template = "t.typ"
 
 
 def put_project(projects: Path, records: int) -> None:
-    """A project ``a.pf`` of so many records, numbered from 1 in column ``n``; job A is split by job, B by record."""
+    """A project ``a.pf`` whose records are numbered from 1 in the column ``n``; A is split by job, B by record."""
     projects.mkdir(parents=True, exist_ok=True)
     (projects / "a.pf").write_text(PROJECT)
     (projects / "t.typ").write_text(TEMPLATE)

@@ -62,7 +62,7 @@ class MergeBackend:
         self.services = services
         self.options = options
         self.scratch = Path(services.state) / "backends" / self.name
-        self.records = Records(services.data_sources)
+        self.records = Records(services.data_sources, self.scratch)
         # What an earlier life left behind is of no use: folders of links, and zips that are unpacked again.
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.folders = ProjectFolders(services.projects_root, self.scratch / "unpacked", options.drives)

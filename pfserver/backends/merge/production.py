@@ -21,7 +21,7 @@ from pfserver.backends.merge.fetch import fetch
 from pfserver.backends.merge.join import Bookmark
 from pfserver.backends.merge.ledger import Ledger
 from pfserver.backends.merge.worker import Chunk, Document, Failure, Produced, Work
-from pfserver.errors import JobFailed, PFServerError, WorkerLost
+from pfserver.errors import JobFailed, OutputUnavailable, PFServerError, WorkerLost, unwritten
 from pfserver.interfaces import IReporter
 from pfserver.model import Artifact, Outcome, Progress
 from pfserver.numbers import Number
@@ -72,7 +72,7 @@ class Production:
             finally:
                 cancelled.cancel()
         except OSError as error:
-            raise worker.unwritten(error) from error
+            raise unwritten(error) from error
         finally:
             await deferToThread(remove_folder, scratch)
 
@@ -80,6 +80,8 @@ class Production:
         backend, request = self._backend, self._reporter.job.request
         try:
             project, origin = await deferToThread(backend.load, request)
+        except OutputUnavailable:
+            raise
         except PFServerError as error:
             raise JobFailed(Number.PROJECT_BROKEN, str(error)) from error
         if origin.source.startswith(("http://", "https://")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from attrs import field, frozen
 from pfserver.backends.merge.join import Bookmark, join
 from pfserver.backends.merge.pdf import TypstPdf, UnknownShape, known_shape
 from pfserver.backends.merge.split import split
-from pfserver.errors import JobFailed, OutputUnavailable
+from pfserver.errors import JobFailed, unwritten
 from pfserver.numbers import Number
 from pfserver.projects.project import JobTable, Rules
 from pfserver.projects.rules import RuleSet
@@ -289,13 +288,6 @@ def _join_any(paths: Sequence[Path], bookmarks: Sequence[Bookmark], target: Path
         with joined.open_outline() as outline:
             outline.root.extend(pikepdf.OutlineItem(mark.title, mark.page) for mark in bookmarks)
         joined.save(target)
-
-
-def unwritten(error: OSError) -> Exception:
-    """A full or broken disk is no fault of the job: it is tried again. Any other error stays what it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG):
-        return OutputUnavailable(f"the output could not be written: {error.strerror}")
-    return error
 
 
 @contextmanager

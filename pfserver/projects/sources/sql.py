@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from pfserver.errors import OutsideRoot
+from pfserver.errors import OutputUnavailable, OutsideRoot
 from pfserver.interfaces import IDataSourcePlugin
 from pfserver.projects.paths import inside
 from pfserver.projects.sources.common import RECORD, broken, check_options
@@ -25,6 +25,9 @@ ROWS = 50
 
 #: Seconds that a database may take for the next rows.
 SECONDS = 300.0
+
+#: What is said where the disk has no room for what a query writes meanwhile.
+NO_ROOM = "there is no room for the query"
 
 #: SQLite asks after so many steps of its machine whether to go on.
 _STEPS = 100_000
@@ -158,6 +161,7 @@ def select(connection: sqlite3.Connection, query: str, source: str) -> Iterator[
                 yield dict(zip(names, row, strict=True))
             limit.begin()
     except (sqlite3.Error, sqlite3.Warning) as error:
+        raise_if_full(error)
         text = f"takes longer than {SECONDS:g} seconds" if limit.passed() else f"cannot be run: {error}"
         raise broken(source, f"the query {text}") from error
 
@@ -173,6 +177,12 @@ class _Limit:
 
     def passed(self) -> bool:
         return monotonic() > self._end
+
+
+def raise_if_full(error: Exception) -> None:
+    """Raise ``OutputUnavailable`` where SQLite found no room for what it writes meanwhile: no fault of the query."""
+    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        raise OutputUnavailable(f"{NO_ROOM}: {error}") from error
 
 
 def _authorize(action: int, *_: object) -> int:

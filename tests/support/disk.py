@@ -1,0 +1,44 @@
+"""A file system of little room, for what happens when it is full."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from unittest import SkipTest, TestCase
+
+_SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
+
+
+class SmallDisk:
+    """A tmpfs below a test's folder, unmounted when the test ends. Skips the test where none can be mounted.
+
+    :param path: the mount point, which is made.
+    :param size: its room, as mount has it, e.g. ``"8m"``.
+    """
+
+    def __init__(self, test: TestCase, path: Path, size: str) -> None:
+        self.path = path
+        self._filler = path / "filler"
+        path.mkdir(parents=True)
+        options = f"size={size},mode=777"
+        try:
+            subprocess.run(
+                [*_SUDO, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", b"") or str(error).encode()
+            raise SkipTest(f"a file system is to be mounted: run as root where mount is allowed: {reason!r}") from error
+        test.addCleanup(subprocess.run, [*_SUDO, "umount", "--lazy", str(path)], check=True)
+
+    def fill(self, leave: int = 0) -> None:
+        """Leave so many bytes of room."""
+        with self._filler.open("ab") as file:
+            while (room := shutil.disk_usage(self.path).free - leave) > 0:
+                file.write(bytes(min(room, 1 << 20)))
+                file.flush()
+
+    def free(self) -> None:
+        """Make room again."""
+        self._filler.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from typing import Any
 
 from twisted.internet import reactor
@@ -32,6 +33,14 @@ from tests.wire.omi.fuzz import KINDS, Fuzzer, is_whole
 def self_signed() -> PrivateCertificate:
     """A certificate for a test."""
     return KeyPair.generate(size=2048).selfSignedCert(1, CN="localhost")
+
+
+def unread(one: socket.socket) -> bytes:
+    """What has come to a socket and stays there."""
+    try:
+        return one.recv(1 << 20, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
 
 
 class CircuitTests(OMICase):
@@ -99,7 +108,38 @@ class CircuitTests(OMICase):
             await greedy.next()
         self.assertEqual(await greedy.ask(Status()), Done())
 
-    def _server_side(self, circuit: Circuit) -> object:
+    async def test_who_does_not_read_is_not_read(self) -> None:
+        other = await self.session()
+        await other.ask(Set(ref(1), os.urandom(32_000)))
+        greedy = await self.session(1)
+        transport, ours = greedy.transport, self._server_side(greedy)
+        assert transport is not None
+        transport.pauseProducing()
+        transport.write(message(greedy.packed(Get(ref(1)))) * 500)
+        await self.until(lambda: ours._paused)
+        waiting = len(ours._waiting)
+        # What it sends from now on stays in the socket.
+        received: list[bytes] = []
+        take = ours.dataReceived
+
+        def note(data: bytes) -> None:
+            received.append(data)
+            take(data)
+
+        ours.dataReceived = note
+        end = message(greedy.packed(Status()))
+        transport.write(end)
+        await self.until(lambda: end in unread(ours._plain.socket))
+        for _ in range(20):
+            self.assertEqual(await other.ask(Status()), Done())
+        self.assertEqual((received, len(ours._waiting)), ([], waiting))
+        transport.resumeProducing()
+        for _ in range(500):
+            await greedy.next()
+        self.assertEqual((await greedy.next())[2:4], b"\0\0")
+        self.assertEqual(b"".join(received)[-len(end) :], end)
+
+    def _server_side(self, circuit: Circuit) -> Any:
         port = circuit.transport.getHost().port
         return next(one for one in self.frontend.factory._open if one.transport.getPeer().port == port)
 

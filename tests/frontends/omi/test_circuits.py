@@ -97,7 +97,7 @@ class CircuitTests(OMICase):
         request = message(greedy.packed(Get(ref(1))))
         # A thousandfold: 23 kB of requests whose replies are 32 MB.
         transport.write(request * 1_000)
-        [protocol] = [one for one in self.frontend.factory._open if one is not self._server_side(other)]
+        [protocol] = [one for one in self.frontend.factory._open if one is not self.server_side(other)]
         await self.until(lambda: protocol._paused)
         for _ in range(20):
             self.assertEqual(await other.ask(Status()), Done())
@@ -112,7 +112,7 @@ class CircuitTests(OMICase):
         other = await self.session()
         await other.ask(Set(ref(1), os.urandom(32_000)))
         greedy = await self.session(1)
-        transport, ours = greedy.transport, self._server_side(greedy)
+        transport, ours = greedy.transport, self.server_side(greedy)
         assert transport is not None
         transport.pauseProducing()
         transport.write(message(greedy.packed(Get(ref(1)))) * 500)
@@ -139,10 +139,6 @@ class CircuitTests(OMICase):
         self.assertEqual((await greedy.next())[2:4], b"\0\0")
         self.assertEqual(b"".join(received)[-len(end) :], end)
 
-    def _server_side(self, circuit: Circuit) -> Any:
-        port = circuit.transport.getHost().port
-        return next(one for one in self.frontend.factory._open if one.transport.getPeer().port == port)
-
     async def test_who_never_reads_and_goes_away(self) -> None:
         other = await self.session()
         await other.ask(Set(ref(1), os.urandom(32_000)))
@@ -150,7 +146,7 @@ class CircuitTests(OMICase):
             greedy = await self.session(1)
             greedy.transport.pauseProducing()
             greedy.send(message(greedy.packed(Get(ref(1)))) * 500)
-            await self.until(lambda greedy=greedy: self._server_side(greedy)._paused)
+            await self.until(lambda greedy=greedy: self.server_side(greedy)._paused)
             await self.drop(greedy)
         await self.until(lambda: len(self.frontend.factory._open) == 1)
         self.assertEqual(await other.ask(Status()), Done())

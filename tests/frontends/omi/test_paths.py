@@ -56,9 +56,7 @@ class PathTests(OMICase):
 
     async def dialogue(self, **connect: Any) -> Any:
         """The server's side of a new circuit, whose messages need not come from there."""
-        circuit = await self.session(1, **connect)
-        port = circuit.transport.getHost().port  # type: ignore[union-attr]
-        return next(one for one in self.frontend.factory._open if one.transport.getPeer().port == port)._dialogue
+        return self.server_side(await self.session(1, **connect))._dialogue
 
     async def check(self, *extensions: int, **limits: Any) -> None:
         plain = await self.dialogue(extensions=extensions, **limits)

@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pfserver.host.hub import ReadHub
+from pfserver.host.hub import AT_ONCE, ReadHub
 
 reactor: Any = any_reactor
 
@@ -142,4 +142,29 @@ class HubTests(TestCase):
         second.transport.write(b"x")  # type: ignore[union-attr]
         for protocol in (one, two, first, second):
             await protocol.lost
+        self.assertNotIn(self.hub, reactor.getReaders())
+
+    async def test_more_than_are_read_at_once_are_all_served(self) -> None:
+        count = AT_ONCE + 60
+        pairs = [await self.connect() for _ in range(count)]
+        # None is read before all are ready.
+        reactor.removeReader(self.hub)
+        for number, (client, _) in enumerate(pairs):
+            client.transport.write(b"%04d" % number)  # type: ignore[union-attr]
+        await self.until(lambda: len(self.hub._poller.poll(0, count)) == count)
+        served: list[bytes] = []
+        for _, server in pairs:
+            server.dataReceived = served.append  # type: ignore[method-assign]
+        self.hub.doRead()
+        self.assertEqual(len(served), AT_ONCE)
+        # Those that go on sending do not keep the others from their turn.
+        for data in tuple(served):
+            pairs[int(data)][0].transport.write(data)  # type: ignore[union-attr]
+        await self.until(lambda: len(self.hub._poller.poll(0, count)) == count)
+        self.hub.doRead()
+        self.assertEqual(set(served), {b"%04d" % number for number in range(count)})
+        reactor.addReader(self.hub)
+        await self.until(lambda: len(served) == count + AT_ONCE)
+        for client, server in pairs:
+            await self.close(client, server)
         self.assertNotIn(self.hub, reactor.getReaders())

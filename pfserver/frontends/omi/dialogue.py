@@ -41,8 +41,8 @@ class Dialogue:
     """Gives the replies to the messages of one circuit; no more is known of it.
 
     :param frames: what reads the messages; it is told how long they may be.
-    :param admit: gives a session to an agent. Raises ``PFServerError``.
-    :param peer: the agent's address, for logs.
+    :param admit: gives a session to an agent at an address. Raises ``PFServerError``.
+    :param peer: the agent's address.
     """
 
     log = Logger()
@@ -50,7 +50,7 @@ class Dialogue:
     def __init__(
         self,
         frames: FrameReader,
-        admit: Callable[[Connect, Agreement], Awaitable[Session]],
+        admit: Callable[[str, Connect, Agreement], Awaitable[Session]],
         options: OMIOptions,
         implementation: bytes,
         peer: str,
@@ -163,7 +163,7 @@ class Dialogue:
                 raise OMIError(ErrorType.VERSION)
             connect = Connect.parse_all(body)
             agreement = negotiate(connect, self._options.limits)
-            self.session = await self._admit(connect, agreement)
+            self.session = await self._admit(self._peer, connect, agreement)
         except PFServerError as error:
             refused = omi_error(error)
             self.log.info("connect.refused", peer=self._peer, type=refused.type)

@@ -141,15 +141,15 @@ class OMIFactory(ServerFactory):
         """A circuit is gone."""
         self._open.discard(protocol)
 
-    async def admit(self, protocol: OMIProtocol, connect: Connect, agreement: Agreement) -> Session:
-        """A session for an agent. Raises ``NotAllowed``, ``ServerBusy``."""
+    async def admit(self, peer: str, connect: Connect, agreement: Agreement) -> Session:
+        """A session for an agent at the address ``peer``. Raises ``NotAllowed``, ``ServerBusy``."""
         if len(self._open) > self.options.connections:
             raise ServerBusy("the server has as many circuits as it may")
-        agent = await self._doorkeeper.admit(connect.agent, connect.password, protocol.peer)
+        agent = await self._doorkeeper.admit(connect.agent, connect.password, peer)
         requests = JobRequests(self._engine, self._routines, self.clock, agent)
         self._requests.add(requests)
         number = next(self._numbers)
-        self.log.info("session.opened", session=number, peer=protocol.peer, agent=agent.name)
+        self.log.info("session.opened", session=number, peer=peer, agent=agent.name)
         return Session(self._rooms, number, agent, agreement, requests)
 
     async def stop(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -17,12 +17,10 @@ from zope.interface import implementer
 
 from pfserver.frontends.omi.dialogue import Dialogue
 from pfserver.host.sockets import plain_socket
-from pfserver.wire.omi import CircuitError, Connect, FrameReader
+from pfserver.wire.omi import CircuitError, FrameReader
 
 if TYPE_CHECKING:
-    from pfserver.frontends.omi.limits import Agreement
     from pfserver.frontends.omi.plugin import OMIFactory
-    from pfserver.frontends.omi.session import Session
 
 #: Replies of so many bytes are written before more requests are carried out: the transport says if it is too much.
 _ENOUGH = 65_536
@@ -62,7 +60,8 @@ class OMIProtocol(Protocol):
     def connectionMade(self) -> None:
         """An agent is there."""
         factory = self.factory
-        self._dialogue = Dialogue(self._frames, self._admit, factory.options, factory.implementation, self.peer)
+        dialogue = Dialogue(self._frames, factory.admit, factory.options, factory.implementation, self.peer)
+        self._dialogue, self._answer, self._is_over = dialogue, dialogue.answer, dialogue.is_over
         transport: Any = self.transport
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
@@ -86,19 +85,22 @@ class OMIProtocol(Protocol):
             contents = self._frames.feed(data)
         except CircuitError as error:
             self.log.info("circuit.refused", peer=self.peer, reason=str(error))
-            contents = list(error.before)
             self._end()
+            self._waiting.extend(error.before)
+            if not self._busy:
+                self._work()
+            return
         if self._frames.is_between:
             self._begun = None
         elif contents or self._begun is None:
             self._begun = self.factory.clock.seconds()
-        if len(contents) == 1 and not (self._waiting or self._busy or self._paused or self._ended):
+        if len(contents) == 1 and not (self._waiting or self._busy or self._paused):
             # The usual, the short way: one message, and nothing before it.
             try:
-                answered = self._dialogue.answer(contents[0])
+                answered = self._answer(contents[0])
             except Exception:  # noqa: BLE001 - whatever it is, the agent waits for a reply
                 answered = self._dialogue.fault(contents[0])
-            if isinstance(answered, bytes) and not self._dialogue.is_over():
+            if isinstance(answered, bytes) and not self._is_over():
                 self._write(answered)
                 if self._paused:
                     self._pace()
@@ -216,7 +218,7 @@ class OMIProtocol(Protocol):
         while self._waiting and not (self._busy or self._paused or self._closing):
             content = self._waiting.popleft()
             try:
-                answered = self._dialogue.answer(content)
+                answered = self._answer(content)
             except Exception:  # noqa: BLE001 - whatever it is, the agent waits for a reply
                 answered = self._dialogue.fault(content)
             self._take(answered)
@@ -238,7 +240,7 @@ class OMIProtocol(Protocol):
     def _answered(self, reply: bytes) -> None:
         self._busy = False
         self._ready.append(reply)
-        self._closing = self._closing or self._dialogue.is_over()
+        self._closing = self._closing or self._is_over()
         if not self._working:
             self._work()
 
@@ -304,6 +306,3 @@ class OMIProtocol(Protocol):
     def _leave_hub(self) -> None:
         if self._plain is not None:
             self.factory.hub.discard(self._plain)
-
-    def _admit(self, connect: Connect, agreement: Agreement) -> Awaitable[Session]:
-        return self.factory.admit(self, connect, agreement)

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from pfserver.engine.locks import LockTable
 from pfserver.frontends.omi import OMIFrontEndPlugin
+from pfserver.frontends.omi.protocol import OMIProtocol
 from pfserver.store.globals import Globals
 from pfserver.wire.omi import (
     Connect,
@@ -162,6 +163,11 @@ class OMICase(EngineCase):
         if not circuit.closed.called:
             circuit.transport.abortConnection()
         await circuit.closed
+
+    def server_side(self, circuit: Circuit) -> OMIProtocol:
+        """The server's protocol of a circuit."""
+        port = circuit.transport.getHost().port  # type: ignore[union-attr]
+        return next(one for one in self.frontend.factory._open if one.transport.getPeer().port == port)
 
     async def session(self, major: int = 2, **connect: Any) -> Circuit:
         """A circuit with a session."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from typing import Any
 
 from twisted.internet import reactor
@@ -32,6 +33,14 @@ from tests.wire.omi.fuzz import KINDS, Fuzzer, is_whole
 def self_signed() -> PrivateCertificate:
     """A certificate for a test."""
     return KeyPair.generate(size=2048).selfSignedCert(1, CN="localhost")
+
+
+def unread(one: socket.socket) -> bytes:
+    """What has come to a socket and stays there."""
+    try:
+        return one.recv(1 << 20, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
 
 
 class CircuitTests(OMICase):
@@ -88,7 +97,7 @@ class CircuitTests(OMICase):
         request = message(greedy.packed(Get(ref(1))))
         # A thousandfold: 23 kB of requests whose replies are 32 MB.
         transport.write(request * 1_000)
-        [protocol] = [one for one in self.frontend.factory._open if one is not self._server_side(other)]
+        [protocol] = [one for one in self.frontend.factory._open if one is not self.server_side(other)]
         await self.until(lambda: protocol._paused)
         for _ in range(20):
             self.assertEqual(await other.ask(Status()), Done())
@@ -99,9 +108,36 @@ class CircuitTests(OMICase):
             await greedy.next()
         self.assertEqual(await greedy.ask(Status()), Done())
 
-    def _server_side(self, circuit: Circuit) -> object:
-        port = circuit.transport.getHost().port
-        return next(one for one in self.frontend.factory._open if one.transport.getPeer().port == port)
+    async def test_who_does_not_read_is_not_read(self) -> None:
+        other = await self.session()
+        await other.ask(Set(ref(1), os.urandom(32_000)))
+        greedy = await self.session(1)
+        transport, ours = greedy.transport, self.server_side(greedy)
+        assert transport is not None
+        transport.pauseProducing()
+        transport.write(message(greedy.packed(Get(ref(1)))) * 500)
+        await self.until(lambda: ours._paused)
+        waiting = len(ours._waiting)
+        # What it sends from now on stays in the socket.
+        received: list[bytes] = []
+        take = ours.dataReceived
+
+        def note(data: bytes) -> None:
+            received.append(data)
+            take(data)
+
+        ours.dataReceived = note
+        end = message(greedy.packed(Status()))
+        transport.write(end)
+        await self.until(lambda: end in unread(ours._plain.socket))
+        for _ in range(20):
+            self.assertEqual(await other.ask(Status()), Done())
+        self.assertEqual((received, len(ours._waiting)), ([], waiting))
+        transport.resumeProducing()
+        for _ in range(500):
+            await greedy.next()
+        self.assertEqual((await greedy.next())[2:4], b"\0\0")
+        self.assertEqual(b"".join(received)[-len(end) :], end)
 
     async def test_who_never_reads_and_goes_away(self) -> None:
         other = await self.session()
@@ -110,7 +146,7 @@ class CircuitTests(OMICase):
             greedy = await self.session(1)
             greedy.transport.pauseProducing()
             greedy.send(message(greedy.packed(Get(ref(1)))) * 500)
-            await self.until(lambda greedy=greedy: self._server_side(greedy)._paused)
+            await self.until(lambda greedy=greedy: self.server_side(greedy)._paused)
             await self.drop(greedy)
         await self.until(lambda: len(self.frontend.factory._open) == 1)
         self.assertEqual(await other.ask(Status()), Done())

@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pfserver.frontends.omi.protocol import OMIProtocol
 from pfserver.wire.omi import (
     Done,
     Get,
@@ -33,11 +32,6 @@ START = StartJob(environment=b"", client=b"1", routine=RoutineReference(b"", b"S
 
 
 class EndCase(OMICase):
-    def ours(self, circuit: Circuit) -> OMIProtocol:
-        """The server's side of a circuit."""
-        port = circuit.transport.getHost().port  # type: ignore[union-attr]
-        return next(one for one in self.frontend.factory._open if one.transport.getPeer().port == port)
-
     def hold_updates(self) -> Deferred[None]:
         """Updates wait until this fires."""
         gate: Deferred[None] = Deferred()
@@ -58,7 +52,7 @@ class EndCase(OMICase):
         self.assertEqual(await circuit.ask(Lock(ref(1), b"1")), LockReply(1))
         circuit.transport.pauseProducing()  # type: ignore[union-attr]
         circuit.send(message(circuit.packed(Get(ref(1)))) * 1_000)
-        await self.until(lambda: self.ours(circuit)._paused)
+        await self.until(lambda: self.server_side(circuit)._paused)
         return circuit
 
 
@@ -69,7 +63,7 @@ class StalledTests(EndCase):
         circuit, other = await self.not_reading(), await self.session()
         self.time.pump([1.0] * 50)
         self.assertEqual(await other.ask(Lock(ref(1), b"2")), LockReply(0))
-        ours = self.ours(circuit)
+        ours = self.server_side(circuit)
         for _ in range(70):
             self.time.pump([1.0] * 50)
             await other.ask(Status())
@@ -92,7 +86,7 @@ class StalledTests(EndCase):
         circuit = await self.session()
         gate = self.hold_updates()
         circuit.send(bunch([circuit.packed(Set(ref(1), b"v"))]))
-        await self.until(lambda: self.ours(circuit)._busy)
+        await self.until(lambda: self.server_side(circuit)._busy)
         self.time.pump([1.0] * 150)
         gate.callback(None)
         await circuit.next()
@@ -105,7 +99,7 @@ class NoTimeForMessagesTests(EndCase):
 
     async def test_the_last_replies_have_to_be_read_all_the_same(self) -> None:
         circuit = await self.not_reading()
-        ours = self.ours(circuit)
+        ours = self.server_side(circuit)
         ours.close()
         self.time.pump([1.0] * 62)
         await self.until(lambda: ours._lost)
@@ -155,9 +149,9 @@ class HalfCloseTests(EndCase):
         circuit = await self.session(1)
         gate = self.hold_updates()
         circuit.send(message(circuit.packed(Set(ref(1), b"v"))))
-        await self.until(lambda: self.ours(circuit)._busy)
+        await self.until(lambda: self.server_side(circuit)._busy)
         self.say_no_more(circuit)
-        await self.until(lambda: self.ours(circuit)._ended)
+        await self.until(lambda: self.server_side(circuit)._ended)
         gate.callback(None)
         self.assertEqual((await circuit.next())[2:4], b"\0\0")
         await circuit.closed
@@ -175,7 +169,7 @@ class HalfCloseTests(EndCase):
         circuit.send(message(circuit.packed(START)))
         await self.until(lambda: asked)
         self.say_no_more(circuit)
-        await self.until(lambda: self.ours(circuit)._ended)
+        await self.until(lambda: self.server_side(circuit)._ended)
         gate.callback(None)
         reply = parse_reply(61, (await circuit.next())[12:])
         assert isinstance(reply, JobReply)
@@ -224,9 +218,9 @@ class TooLongTests(EndCase):
         circuit = await self.session(1)
         gate = self.hold_updates()
         circuit.send(message(circuit.packed(Set(ref(1), b"v"))))
-        await self.until(lambda: self.ours(circuit)._busy)
+        await self.until(lambda: self.server_side(circuit)._busy)
         circuit.send(message(circuit.packed(Get(ref(1)))) + b"\xff\xff\xff\xff")
-        await self.until(lambda: self.ours(circuit)._ended)
+        await self.until(lambda: self.server_side(circuit)._ended)
         gate.callback(None)
         self.assertEqual([(await circuit.next())[12:], (await circuit.next())[12:]], [b"", b"\1\1\0v"])
         await circuit.closed
@@ -245,7 +239,7 @@ class FaultTests(EndCase):
             gate = self.hold_updates()
             parts = [circuit.packed(one) for one in (Set(ref(1), b"v"), Get(ref(1)), Status())]
             circuit.send(b"".join([message(one) if major == 1 else bunch([one]) for one in parts]))
-            await self.until(lambda circuit=circuit: len(self.ours(circuit)._waiting) == 2)
+            await self.until(lambda circuit=circuit: len(self.server_side(circuit)._waiting) == 2)
             gate.callback(None)
             answers = [await circuit.next() for _ in parts]
             if major == 2:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pfserver.frontends.omi.live import LiveGlobal, Path, number_of, step_in, step_in_numbers
 from pfserver.interfaces import IReporter
-from pfserver.model import Artifact, Outcome, Progress
+from pfserver.model import Artifact, JobRequest, Outcome, Progress
 from pfserver.wire.omi import (
     Define,
     DefineReply,
@@ -25,6 +25,7 @@ from pfserver.wire.omi import (
     Query,
     QueryReply,
     Range,
+    Request,
     ReverseOrder,
     ReverseQuery,
     Set,
@@ -172,12 +173,53 @@ class JobGlobalTests(OMICase):
         self.assertEqual(answers[1:], [GetReply(1, b"done"), GetReply(1, b"v"), OrderReply(b"2")])
 
     async def test_walking_reads_no_more_than_it_shows(self) -> None:
-        asked: list[str] = []
-        engine: Any = self.engine
-        for name in ("jobs", "recent_jobs"):
-            setattr(engine, name, lambda *_, name=name, **__: asked.append(name))
-        self.assertEqual(await self.walk(Order), [b"1", b"2", b"3"])
-        self.assertEqual(asked, [])
+        """However many jobs, messages and outputs there are, a step reads a row or two."""
+        await self.engine.submit_group([JobRequest(project="remote.x", job="Job 1")] * 60)
+        [chatty] = await self.engine.submit_group([JobRequest(project="scripted.x", job="Job 1")])
+
+        async def talk(reporter: IReporter) -> Outcome:
+            for number in range(200):
+                reporter.message(114, f"note {number}")
+            return Outcome.COMPLETED
+
+        self.backend.work = talk
+        await self.ended(chatty)
+        rows: list[int] = []
+        read = self.database.read
+
+        def counted(function: Any, *arguments: Any) -> Any:
+            def count(found: Any) -> Any:
+                rows.append(len(found) if isinstance(found, list | tuple) else 1)
+                return found
+
+            return read(function, *arguments).addCallback(count)
+
+        self.database.read = counted  # type: ignore[method-assign]
+        last = chatty.id
+        steps: list[tuple[Request, int]] = [
+            (Order(job("")), 1),
+            (Order(job(30)), 1),
+            (ReverseOrder(job("")), 1),
+            (ReverseOrder(job(30)), 1),
+            (Get(job(30, "state")), 1),
+            (Get(job(last, "message", 100)), 2),
+            (Order(job(last, "message", "")), 1),
+            (Order(job(last, "message", 100)), 1),
+            (Define(job(30)), 2),
+            (Query(job(last, "message", 100)), 4),
+            (ReverseQuery(job(last, "message", 100)), 4),
+            # Past the end of one job, to the next one.
+            (Query(job(30, "state")), 12),
+            (Query(job()), 12),
+        ]
+        for request, most in steps:
+            rows.clear()
+            self.assertNotIsInstance(await self.agent.ask(request), int)
+            self.assertTrue(rows, request)
+            self.assertLessEqual(sum(rows), most, request)
+        rows.clear()
+        self.assertEqual(len(await self.walk(Order)), 64)
+        self.assertEqual(sum(rows), 64)
 
     async def test_wide_replies(self) -> None:
         circuit: Circuit = await self.session(1, extensions=(3,))

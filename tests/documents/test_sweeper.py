@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from twisted.internet import reactor as any_reactor
 from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase
 
 from pfserver.documents.request import SECRET, UPLOAD
 from pfserver.documents.sweeper import SWEEP_INTERVAL, Sweeper
 from pfserver.documents.uploads import Uploads
 from pfserver.model import JobRequest
 from tests.frontends.http.support import HttpCase
+from tests.support.process import PATIENCE, PLUGINS, ROOT, ServerProcess
 
 reactor: Any = any_reactor
 
@@ -44,22 +48,21 @@ class SweeperTests(HttpCase):
         return name
 
     async def sweep(self) -> None:
-        """Let it be time, and wait until all is done."""
-        with patch.object(self.factories, "forget_handouts", wraps=self.factories.forget_handouts) as last:
-            self.timer.advance(SWEEP_INTERVAL)
-            while not last.called:
-                await deferLater(reactor, 0.001)
-            await self.factories.forget_handouts()
+        """Let it be time, and wait until all is done: then the next one is planned."""
+        self.timer.advance(SWEEP_INTERVAL)
+        while not self.timer.getDelayedCalls():
+            await deferLater(reactor, 0.001)
 
     async def test_when_it_is_time(self) -> None:
-        name = self.old()
+        self.old()
         self.timer.advance(SWEEP_INTERVAL - 1)
-        await deferLater(reactor, 0.01)
-        self.assertEqual(self.uploads(), [name])
+        # It is not even being looked for.
+        self.assertTrue(self.timer.getDelayedCalls())
+        self.assertEqual(len(self.uploads()), 1)
         self.timer.advance(1)
-        while self.uploads():
+        while not self.timer.getDelayedCalls():
             await deferLater(reactor, 0.001)
-        # And again.
+        self.assertEqual(self.uploads(), [])
         self.old()
         await self.sweep()
         self.assertEqual(self.uploads(), [])
@@ -78,14 +81,33 @@ class SweeperTests(HttpCase):
 
     async def test_a_bad_moment_is_not_the_last(self) -> None:
         self.old()
-        with patch.object(Uploads, "older_than", side_effect=OSError("the disk is away")) as asked:
-            self.timer.advance(SWEEP_INTERVAL)
-            while not asked.called:
-                await deferLater(reactor, 0.001)
-            await deferLater(reactor, 0.01)
+        with patch.object(Uploads, "older_than", side_effect=OSError("the disk is away")):
+            await self.sweep()
+        self.assertEqual(len(self.uploads()), 1)
         await self.sweep()
         self.assertEqual(self.uploads(), [])
 
     def test_stopped_it_leaves_no_timer(self) -> None:
         self.sweeper.stopService()
         self.assertEqual(self.timer.getDelayedCalls(), [])
+
+
+class WithoutHttpTests(SynchronousTestCase):
+    """A server that does not speak HTTP sweeps, too: packets name passwords, and it may have spoken HTTP before."""
+
+    def test_it_sweeps(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        kept = Uploads(folder / "state")
+        name = kept.keep("open sesame")
+        os.utime(kept.path(name), (1, 1))
+        # A module that the server loads where it looks for plugins: nobody wants to wait for a minute.
+        hasty = folder / "hasty" / "twisted" / "plugins"
+        hasty.mkdir(parents=True)
+        (hasty / "hasty.py").write_text("from pfserver.documents import sweeper\nsweeper.SWEEP_INTERVAL = 0.1\n")
+        path = os.pathsep.join(map(str, (ROOT, PLUGINS, folder / "hasty")))
+        with ServerProcess(folder, frontends=("pageflex",), environment={"PYTHONPATH": path}) as server:
+            self.assertEqual(list(server.addresses), ["pageflex"])
+            deadline = time.monotonic() + PATIENCE
+            while list((server.state / "uploads").iterdir()):
+                self.assertLess(time.monotonic(), deadline, "".join(server.log))
+                time.sleep(0.01)

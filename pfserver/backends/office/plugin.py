@@ -35,7 +35,8 @@ class OfficeBackendPlugin:
     """Adds the office backend. Keys:
 
     ``soffice``, ``python``, ``pdftoppm``: programs, found by themselves where they are not named;
-    ``workers``: LibreOffices that run at once, one a core; ``timeout``: seconds for one conversion (60);
+    ``workers``: LibreOffices that run at once, one a core;
+    ``timeout``: seconds for one conversion, with the start of its LibreOffice (60);
     ``max_conversions`` (300) and ``max_memory`` in MiB (768): when one is replaced;
     ``warm``: false starts one for each document; ``enabled``: false leaves the backend away.
     """

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from base64 import b64decode
+
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from pfserver.frontends.http import deliveries
 from pfserver.frontends.http.site import Channel
 from pfserver.model import Job, State, job_id_of
 from tests.frontends.http.channels import POLL, ChannelCase, Transport
+from tests.frontends.http.support import HttpCase
 
 REQUEST = b"POST /xmlrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(POLL), POLL)
 
@@ -155,3 +160,37 @@ class BrokenTests(DeliveryCase):
         self.assertEqual((await self.job()).state, State.LEASED)
         self.disconnect(new)
         self.assertEqual((await self.becomes(State.QUEUED)).attempts, 1)
+
+
+class SlowLineTests(HttpCase):
+    """A real socket that is read slowly, for much longer than any time-out of a connection."""
+
+    async def test_it_is_not_cut_and_others_are_served(self) -> None:
+        document = b"text\n" * 1_600_000
+        for name in ("My factory", "other"):
+            await self.add_factory(name)
+        (self.projects / "large.txt").write_bytes(document)
+        (job,) = await self.submit(filename="large.txt")
+        slow = socket.socket()
+        self.addCleanup(slow.close)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        await deferToThread(slow.connect, ("127.0.0.1", self.number))
+        await deferToThread(slow.sendall, REQUEST)
+        received = bytearray(await deferToThread(slow.recv, 1))
+        (channel,) = self.frontend.factory._open
+        began, pauses = self.clock.seconds(), 0
+        waits = channel._read_timer
+        while not received.endswith(b"</methodResponse>"):
+            more = await deferToThread(slow.recv, 65536)
+            self.assertTrue(more, "it was cut")
+            received += more
+            # It counts anew whenever the server could send something; every tenth time that takes a minute and a half.
+            if channel._read_timer not in (None, waits):
+                waits, pauses = channel._read_timer, pauses + 1
+                if pauses % 10 == 0:
+                    self.clock.advance(90)
+                    self.assertEqual(await self.call("jobs.poll", "other"), {})
+        self.assertGreater(self.clock.seconds() - began, 300)
+        self.assertEqual((await self.engine.job(job_id_of(job))).state, State.LEASED)
+        text = bytes(received).partition(b"<name>document</name>")[2]
+        self.assertTrue(b64decode(text.partition(b"<string>")[2].partition(b"</string>")[0]) == document)

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from pfserver.documents.request import SECRET, UPLOAD
-from pfserver.documents.sweeper import SWEEP_INTERVAL, Sweeper
+from pfserver.documents.sweeper import SWEEP_AGE, SWEEP_INTERVAL, Sweeper
 from pfserver.documents.uploads import Uploads
 from pfserver.model import JobRequest
 from tests.frontends.http.support import HttpCase
@@ -41,20 +41,20 @@ class SweeperTests(HttpCase):
         self.sweeper.startService()
         self.addCleanup(self.sweeper.stopService)
 
-    def old(self) -> str:
-        """A file that nobody has touched for long."""
-        name = self.kept.keep("old")
-        os.utime(self.kept.path(name), (1, 1))
-        return name
-
     async def sweep(self) -> None:
         """Let it be time, and wait until all is done: then the next one is planned."""
         self.timer.advance(SWEEP_INTERVAL)
         while not self.timer.getDelayedCalls():
             await deferLater(reactor, 0.001)
 
+    async def age(self) -> None:
+        """Let all that lies there become old."""
+        for _ in range(round(SWEEP_AGE / SWEEP_INTERVAL)):
+            await self.sweep()
+
     async def test_when_it_is_time(self) -> None:
-        self.old()
+        self.kept.keep("old")
+        await self.age()
         self.timer.advance(SWEEP_INTERVAL - 1)
         # It is not even being looked for.
         self.assertTrue(self.timer.getDelayedCalls())
@@ -63,16 +63,18 @@ class SweeperTests(HttpCase):
         while not self.timer.getDelayedCalls():
             await deferLater(reactor, 0.001)
         self.assertEqual(self.uploads(), [])
-        self.old()
+        self.kept.keep("another")
+        await self.age()
         await self.sweep()
         self.assertEqual(self.uploads(), [])
 
     async def test_what_jobs_need_is_kept(self) -> None:
-        document, password, nobodys = self.old(), self.old(), self.old()
-        young = self.kept.keep("young")
+        document, password, nobodys = (self.kept.keep("old") for _ in range(3))
         variables = {UPLOAD: document, SECRET: password, "_sys_Application": "LibreOffice Writer"}
         # As a job that was accepted before.
         (job,) = await self.engine._store.add([JobRequest(project="a.odt", backend="factory", variables=variables)])
+        await self.age()
+        young = self.kept.keep("young")
         await self.sweep()
         self.assertEqual(sorted(self.uploads()), sorted([document, password, young]), nobodys)
         await self.engine.cancel(job.id)
@@ -80,8 +82,9 @@ class SweeperTests(HttpCase):
         self.assertEqual(self.uploads(), [young])
 
     async def test_a_bad_moment_is_not_the_last(self) -> None:
-        self.old()
-        with patch.object(Uploads, "older_than", side_effect=OSError("the disk is away")):
+        self.kept.keep("old")
+        await self.age()
+        with patch.object(Uploads, "names", side_effect=OSError("the disk is away")):
             await self.sweep()
         self.assertEqual(len(self.uploads()), 1)
         await self.sweep()
@@ -98,12 +101,13 @@ class WithoutHttpTests(SynchronousTestCase):
     def test_it_sweeps(self) -> None:
         folder = Path(self.mktemp()).absolute()
         kept = Uploads(folder / "state")
-        name = kept.keep("open sesame")
-        os.utime(kept.path(name), (1, 1))
-        # A module that the server loads where it looks for plugins: nobody wants to wait for a minute.
+        kept.keep("open sesame")
+        # A module that the server loads where it looks for plugins: nobody wants to wait for minutes.
         hasty = folder / "hasty" / "twisted" / "plugins"
         hasty.mkdir(parents=True)
-        (hasty / "hasty.py").write_text("from pfserver.documents import sweeper\nsweeper.SWEEP_INTERVAL = 0.1\n")
+        (hasty / "hasty.py").write_text(
+            "from pfserver.documents import sweeper\nsweeper.SWEEP_INTERVAL = sweeper.SWEEP_AGE = 0.1\n"
+        )
         path = os.pathsep.join(map(str, (ROOT, PLUGINS, folder / "hasty")))
         with ServerProcess(folder, frontends=("pageflex",), environment={"PYTHONPATH": path}) as server:
             self.assertEqual(list(server.addresses), ["pageflex"])

@@ -16,7 +16,7 @@ from pfserver.engine.leases import Leases
 from pfserver.engine.nodes import Nodes
 from pfserver.engine.reports import Tools
 from pfserver.engine.retention import Retention, RetentionRule
-from pfserver.errors import NoSuchQueue, NotSupported, ServerStopping
+from pfserver.errors import NoSuchQueue, NotSupported, OutsideRoot, ServerStopping
 from pfserver.interfaces import IBackend, IEngine, IFollower, IWorkers
 from pfserver.model import DEFAULT_ATTEMPTS, DEFAULT_QUEUE, Artifact, Job, JobRequest, Message, Outcome, Progress, State
 from pfserver.numbers import Number
@@ -164,6 +164,9 @@ class Engine:
         self._expect_queue(request.queue)
         backend = next((one for one in self._backends.values() if one.takes(request)), None)
         if backend is None:
+            if ".." in request.project.replace("\\", "/").split("/"):
+                # Whatever kind it is: this is the better answer.
+                raise OutsideRoot("the project lies outside the projects folder")
             hint = "its name says what it is, as in Letters.pf or letter.odt"
             raise NotSupported(f"no backend of this server takes {request.project!r}: {hint}")
         if request.output_folder:

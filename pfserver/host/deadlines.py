@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 T = TypeVar("T", bound=Hashable)
 
@@ -14,8 +15,10 @@ class Deadlines(Generic[T]):
     """What has so many seconds, and what happens to each that has not been discarded by then.
 
     :param seconds: the time that each has from when it was added.
-    :param due: called with each whose time is over; it is known no more then.
+    :param due: called with each whose time is over; it is known no more then. What it raises is logged.
     """
+
+    log = Logger()
 
     def __init__(self, clock: IReactorTime, seconds: float, due: Callable[[T], None]) -> None:
         self._clock = clock
@@ -54,4 +57,7 @@ class Deadlines(Generic[T]):
             over.append(item)
         for item in over:
             if self._ends.pop(item, None) is not None:
-                self._due(item)
+                try:
+                    self._due(item)
+                except Exception:  # noqa: BLE001 - one's fault must not keep the others for ever
+                    self.log.failure("deadline.broken")

@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet.interfaces import ITransport
 from twisted.internet.tcp import Connection
+
+#: Seconds of silence after which the kernel asks a peer whether it is there, between two such questions, and how many
+#: of them stay unanswered before it gives up.
+KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 60, 30, 4
+
+#: The first byte of ``struct tcp_info``, and what it says of a connection that is over (Linux: TCP_CLOSE).
+_TCP_CLOSE = 7
+
+
+def keep_alive(connection: Connection) -> None:
+    """Have the kernel find out that a silent peer is gone, within minutes and not hours."""
+    handle = connection.socket
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_IDLE)
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_INTERVAL)
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_COUNT)
+
+
+def is_over(connection: Connection) -> bool:
+    """Whether the kernel knows that a connection is over: nobody hears it of one that is neither read nor written."""
+    return connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
 
 
 def plain_socket(transport: ITransport | None) -> Connection | None:

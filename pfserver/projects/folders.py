@@ -12,8 +12,10 @@ import shutil
 import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
+from threading import Lock
+from time import monotonic
 
 from attrs import frozen
 
@@ -28,6 +30,9 @@ ENTRIES = 10_000
 
 #: Unpacked bytes a packed byte: what real projects reach is below 50, what a zip bomb needs is far above.
 RATIO = 200
+
+#: Unpacked projects that are kept for the next job, and the seconds that a job has from finding one to using it.
+KEPT, FRESH = 50, 3600.0
 
 _COPY = 1 << 20
 
@@ -52,12 +57,26 @@ class ProjectFolders:
     :param root: the folder of all projects.
     :param cache: where zipped projects are unpacked.
     :param drives: see :func:`pfserver.projects.paths.inside`.
+    :param in_use: gives files and folders of unpacked projects that jobs use just now.
     """
 
-    def __init__(self, root: Path, cache: Path, drives: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        cache: Path,
+        drives: Mapping[str, str] | None = None,
+        *,
+        in_use: Callable[[], Collection[Path]] = tuple,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
         self._root = root
         self._cache = cache
         self._drives = drives or {}
+        self._in_use = in_use
+        self._seconds = seconds
+        # When each unpacked project was found last, the latest at the end. Threads come here at once.
+        self._found: dict[Path, float] = {}
+        self._lock = Lock()
 
     def find(self, name: str) -> ProjectFolder:
         """The project of that name.
@@ -85,7 +104,11 @@ class ProjectFolders:
         status = path.stat()
         identity = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{status.st_ino}".encode()
         folder = self._cache / hashlib.sha256(identity).hexdigest()[:32]
+        with self._lock:
+            self._found.pop(folder, None)
+            self._found[folder] = self._seconds()
         if not folder.is_dir():
+            self._prune()
             # Two packets may name the same new zip at once: each has a draft of its own, and the first one stays.
             draft = self._cache / f".{uuid.uuid4().hex}"
             try:
@@ -106,6 +129,18 @@ class ProjectFolders:
         if len(projects) != 1:
             raise BadProject(f"{name}: a zipped project holds exactly one .pf file, this one holds {len(projects)}")
         return _place(projects[0])
+
+    def _prune(self) -> None:
+        """Remove what was not asked for since long, beyond a number that is kept."""
+        with self._lock:
+            old = list(self._found)[:-KEPT]
+            if not old:
+                return
+            used = {self._cache / path.relative_to(self._cache).parts[0] for path in self._in_use()}
+            for folder in old:
+                if self._seconds() - self._found[folder] > FRESH and folder not in used:
+                    del self._found[folder]
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _place(file: Path) -> ProjectFolder:

@@ -175,6 +175,33 @@ class AloneTests(SynchronousTestCase):
         findings = json.loads(run("doctor", "--json").stdout)
         self.assertEqual(next(one for one in findings if one["name"] == "server")["found"], "")
 
+    def test_doctor_says_what_is_missing(self) -> None:
+        # The packages' records are hidden as if they had never been installed, and no program is on the path.
+        code = (
+            "import importlib.metadata as m; real = m.version\n"
+            "def version(name):\n"
+            "    if name in HIDDEN: raise m.PackageNotFoundError(name)\n"
+            "    return real(name)\n"
+            "m.version = version\n"
+            "from pfserver.client.cli import main; main()"
+        )
+        for hidden, exit_code, verdict in (
+            ({"psycopg"}, 0, "All that the server needs is here."),
+            ({"typst", "lmdb"}, 1, "pfserver cannot run without: typst, lmdb. Install it again: pip install pfserver"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", f"HIDDEN = {hidden!r}\n{code}", "doctor"],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                env={**os.environ, "PATH": "/nowhere", "PFSERVER_SERVER": "127.0.0.1:1", "PYTHONPATH": str(ROOT)},
+            )
+            self.assertIn(verdict, done.stdout)
+            self.assertEqual((done.returncode, done.stderr), (exit_code, ""))
+            for name in (*hidden, "soffice", "pdftoppm", "server"):
+                self.assertRegex(done.stdout, rf"(?m)^missing {name} +\S.*")
+            self.assertIn("apt-get install poppler-utils", done.stdout)
+
     def test_help_needs_no_heavy_library(self) -> None:
         code = "import sys; from pfserver.client.cli import cli; cli.main(['submit', '--help'], standalone_mode=False)"
         code += "; print([name for name in ('typst', 'sqlalchemy', 'twisted.internet.reactor') if name in sys.modules])"

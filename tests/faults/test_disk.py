@@ -7,6 +7,7 @@ import resource
 import shutil
 import socket
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -117,8 +118,11 @@ class FullDiskTests(TestCase):
         server = self.start()
         server.wait_for_log("job.waits-for-disk")
         self.assertRegex(server.talk(submit), rb"\AR0005121: z.pf could not be unpacked: No space left on device\r\n\Z")
-        log = server.talk(packet("GetTaskLog", _sys_TransactionID=accepted.decode()))
-        self.assertIn(b"z.pf could not be unpacked: No space left on device; the job is tried again", log)
+        told, log = b"z.pf could not be unpacked: No space left on device; the job is tried again", b""
+        deadline = time.monotonic() + PATIENCE
+        while told not in log:
+            self.assertLess(time.monotonic(), deadline, log)
+            log = server.talk(packet("GetTaskLog", _sys_TransactionID=accepted.decode()))
         self.disk.free()
         self.assertEqual(ended(server, accepted), b"SUCCESS")
         assert_whole(self, server.state / "output" / accepted.decode(), self.records)

@@ -57,6 +57,19 @@ class DeadlinesTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.over, ["first", "third"])
 
+    def test_one_whose_end_fails_does_not_keep_the_others(self) -> None:
+        def due(item: str) -> None:
+            self.over.append(item)
+            if item == "first":
+                raise ZeroDivisionError
+
+        deadlines: Deadlines[str] = Deadlines(self.clock, 10.0, due)
+        deadlines.add("first")
+        deadlines.add("second")
+        self.clock.advance(10)
+        self.assertEqual(self.over, ["first", "second"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_stopped_it_leaves_no_timer(self) -> None:
         self.deadlines.add("first")
         self.deadlines.stop()

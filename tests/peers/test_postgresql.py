@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import sqlalchemy as sa
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import Clock
@@ -19,6 +20,7 @@ from pfserver.store.database import Database
 from pfserver.store.jobs import JobStore
 from tests.frontends.pageflex.support import packet
 from tests.support.process import ServerProcess, ended
+from tests.support.projects import assert_whole, put_project
 from tests.support.servers import postgresql, postgresql_programs
 
 
@@ -35,6 +37,37 @@ class PostgresqlCase(TestCase):
         # Not below the test's own folder: the database's account must be able to get there.
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pfserver-"))
         self.url = stack.enter_context(postgresql(Path(folder, "postgresql")))
+
+
+class DataSourceTests(PostgresqlCase):
+    """Records of a project come from a table or a query, and a packet may ask for others."""
+
+    def test_records(self) -> None:
+        engine = sa.create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"))
+        self.addCleanup(engine.dispose)
+        with engine.begin() as connection:
+            connection.execute(sa.text('CREATE TABLE "Price List" (n integer PRIMARY KEY, name text)'))
+            for number in range(1, 301):
+                connection.execute(sa.text('INSERT INTO "Price List" VALUES (:n, :name)'), {"n": number, "name": "é"})
+        folder = Path(self.mktemp())
+        put_project(folder / "projects", 0)
+        project = folder / "projects" / "a.pf"
+        text = project.read_text()
+        with ServerProcess(folder, config='executor = "processes:1"\n') as server:
+
+            def produced(data: str, records: int, **variables: str) -> None:
+                project.write_text(text.replace('source = "d.csv"', f'source = "{self.url}"\n{data}'))
+                submit = packet("SubmitJob", ProjectName="a.pf", JobName="A", **variables)
+                id_ = server.talk(submit)[10:-2]
+                self.assertEqual(ended(server, id_), b"SUCCESS", server.log)
+                assert_whole(self, server.state / "output" / id_.decode(), records)
+
+            produced('table = "Price List"', 300)
+            produced('query = "SELECT n FROM \\"Price List\\" WHERE name LIKE \'é%\'"', 300)
+            query = 'SELECT n FROM "Price List" WHERE n % 3 = 0'
+            produced('table = "Price List"', 100, _sys_JobSQLQuery=query)
+        with engine.connect() as connection:
+            self.assertEqual(connection.scalar(sa.text('SELECT count(*) FROM "Price List"')), 300)
 
 
 class StoreTests(PostgresqlCase):

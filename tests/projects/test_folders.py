@@ -94,6 +94,31 @@ class ZipTests(FolderCase):
         changed = self.folders.find("a.pf")
         self.assertEqual((changed.folder / "images" / "a.txt").read_bytes(), b"another")
 
+    def test_what_nobody_asked_for_since_long_is_removed(self) -> None:
+        now, used = [0.0], list[Path]()
+        self.folders = ProjectFolders(self.root, self.cache, in_use=lambda: used, seconds=lambda: now[0])
+        self.patch(folders, "KEPT", 2)
+
+        def unpacked(name: str) -> Path:
+            self.zip({"x/a.pf": PROJECT, "x/n": name.encode()}, name)
+            return self.folders.find(name).folder
+
+        places = [unpacked(f"{number}.pf") for number in range(4)]
+        # All of them were found just now: their jobs may not have come to using them.
+        self.assertEqual([place.is_dir() for place in places], [True] * 4)
+        used.append(self.cache / places[1].relative_to(self.cache.resolve()) / "n")
+        now[0] += folders.FRESH + 1
+        self.folders.find("0.pf")
+        places.append(unpacked("4.pf"))
+        self.assertEqual([place.is_dir() for place in places], [True, True, False, False, True])
+        used.clear()
+        now[0] += folders.FRESH + 1
+        places += [unpacked(f"{number}.pf") for number in (5, 6)]
+        self.assertEqual([place.is_dir() for place in places], [False, False, False, False, False, True, True])
+        self.assertEqual(len(list(self.cache.iterdir())), 2)
+        # Whoever comes back gets it again.
+        self.assertTrue(self.folders.find("2.pf").file.is_file())
+
     def test_a_project_in_a_folder_of_its_zip(self) -> None:
         self.zip({"Letters/a.pf": PROJECT, "Letters/a.typ": b""})
         self.assertEqual(self.folders.find("a.pf").folder.name, "Letters")

@@ -245,6 +245,12 @@ class SqlTests(SourceCase):
         self.assertEqual(len(self.read(source, table="t")), 3)
         self.assertIn("no such table", self.broken(source, table='t" UNION SELECT 1 --'))
 
+    def test_each_database_quotes_a_table_in_its_own_way(self) -> None:
+        for scheme, quoted in (("mysql", '`a``"b`'), ("postgresql", '"a`""b"'), ("sqlite", '"a`""b"')):
+            query = SqlSource()._query(f"{scheme}://host/d", {"table": 'a`"b'})
+            self.assertEqual(query, f"SELECT * FROM {quoted}")
+        self.assertIn("cannot be used", self.broken("nothing://host/d", table="t"))
+
     def _url(self, query: str) -> list[dict[str, Any]]:
         origin = RecordSource(source="sqlite:///a.sqlite", root=self.root, options={"query": query})
         with self.records.open(origin) as records:

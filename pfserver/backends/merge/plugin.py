@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,10 @@ class MergeBackend:
         self.records = Records(services.data_sources, self.scratch)
         # What an earlier life left behind is of no use: folders of links, and zips that are unpacked again.
         shutil.rmtree(self.scratch, ignore_errors=True)
-        self.folders = ProjectFolders(services.projects_root, self.scratch / "unpacked", options.drives)
+        self._unpacked = self.scratch / "unpacked"
+        self.folders = ProjectFolders(
+            services.projects_root, self._unpacked, options.drives, in_use=self._linked, seconds=services.clock.seconds
+        )
 
     def takes(self, request: JobRequest) -> bool:
         """See ``IBackend``: whatever is named as a project."""
@@ -91,6 +94,12 @@ class MergeBackend:
         project = load(self.folders.find(request.project))
         project.job(request.job)
         return project, self._record_source(request, project)
+
+    def _linked(self) -> Sequence[Path]:
+        """What jobs that are at work have links to, below the unpacked projects."""
+        cache = self._unpacked.resolve()
+        links = [link.readlink() for link in self.scratch.glob("*/project/*") if link.is_symlink()]
+        return [self._unpacked / target.relative_to(cache) for target in links if target.is_relative_to(cache)]
 
     def _check(self, request: JobRequest) -> None:
         _, origin = self.load(request)

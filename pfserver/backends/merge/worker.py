@@ -280,14 +280,41 @@ def _document(work: Work, records: Records, setting: Setting, index: int, files:
 
 
 def _join_any(paths: Sequence[Path], bookmarks: Sequence[Bookmark], target: Path) -> None:
-    """Join files of any shape; slower, and without tags."""
+    """Join files of any shape; slower, and without tags. What says that they are PDF/A is kept."""
+    version = ""
     with pikepdf.new() as joined:
         for path in paths:
             with pikepdf.open(path) as part:
                 joined.pages.extend(part.pages)
+                if not version:
+                    version = part.pdf_version
+                    _keep_archive_marks(part, joined)
         with joined.open_outline() as outline:
             outline.root.extend(pikepdf.OutlineItem(mark.title, mark.page) for mark in bookmarks)
-        joined.save(target)
+        joined.save(target, min_version=version)
+
+
+def _keep_archive_marks(part: pikepdf.Pdf, joined: pikepdf.Pdf) -> None:
+    """What PDF/A asks of a file as a whole, from one of its parts. Without tags it is of level B, not A."""
+    if "/OutputIntents" not in part.Root:
+        return
+    for key in ("/OutputIntents", "/Metadata", "/Lang"):
+        if key in part.Root:
+            joined.Root[key] = _copied(joined, part.Root[key])
+    with joined.open_metadata(set_pikepdf_as_editor=False, update_docinfo=False) as marks:
+        if marks.get("pdfaid:conformance") == "A":
+            marks["pdfaid:conformance"] = "B"
+        if "xmpTPg:NPages" in marks:
+            del marks["xmpTPg:NPages"]
+
+
+def _copied(target: pikepdf.Pdf, value: pikepdf.Object) -> pikepdf.Object:
+    """A value of another file: only what stands by itself there can be copied as it is."""
+    if value.is_indirect:
+        return target.copy_foreign(value)
+    if isinstance(value, pikepdf.Array):
+        return pikepdf.Array([_copied(target, one) for one in value])
+    return pikepdf.Object.parse(value.unparse())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from pfserver.frontends.pageflex.commands import Commands
-from pfserver.frontends.pageflex.protocol import LINGER, PageflexProtocol
+from pfserver.frontends.pageflex.protocol import LINGER, LOOK, PageflexProtocol
 from pfserver.host.connections import Connections
 from pfserver.host.deadlines import Deadlines
 from pfserver.interfaces import IFrontEnd, IFrontEndPlugin, IFrontEndServices
@@ -61,6 +61,8 @@ class PageflexFactory(ServerFactory):
         """Connections that have their reply and are not closed by their client yet."""
         self.stalled: Deadlines[PageflexProtocol] = Deadlines(clock, options.stalled, PageflexProtocol.abort)
         """Connections whose client does not read what it is told."""
+        self.half_closed: Deadlines[PageflexProtocol] = Deadlines(clock, LOOK, PageflexProtocol.look)
+        """Connections whose client has closed its sending side, and perhaps all."""
         self._most = options.connections
         self._open: Connections[PageflexProtocol] = Connections(clock, LINGER)
 
@@ -81,6 +83,7 @@ class PageflexFactory(ServerFactory):
         self.incomplete.discard(protocol)
         self.lingering.discard(protocol)
         self.stalled.discard(protocol)
+        self.half_closed.discard(protocol)
 
     async def close_all(self) -> None:
         """Close what is still open: what was written may be read for a moment, then it ends."""
@@ -88,6 +91,7 @@ class PageflexFactory(ServerFactory):
         self.incomplete.stop()
         self.lingering.stop()
         self.stalled.stop()
+        self.half_closed.stop()
 
 
 @implementer(IFrontEnd)

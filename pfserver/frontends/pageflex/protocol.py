@@ -23,7 +23,7 @@ from zope.interface import implementer
 from pfserver.errors import PFServerError, ServerBusy
 from pfserver.frontends.pageflex.commands import Answer
 from pfserver.frontends.pageflex.errors import number_of
-from pfserver.host.sockets import write_at_once
+from pfserver.host.sockets import is_over, keep_alive, plain_socket, write_at_once
 from pfserver.interfaces import IFollower
 from pfserver.model import Message
 from pfserver.numbers import Number
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 #: Seconds that a connection stays half open after the reply, so that a client still sending gets to read it.
 LINGER = 2.0
+
+#: Seconds between two looks whether a client that has closed its sending side is there at all.
+LOOK = 60.0
 
 #: The most characters of a refusal: what it names may be as long as a packet, and clients show it to people.
 REASON = 1000
@@ -103,6 +106,9 @@ class PageflexProtocol(Protocol):
             else:
                 self._carry_out(packet)
         self._ended = True
+        if not self._lost:
+            # It may only have said that it has nothing more to say, or be gone: the reactor will not tell.
+            self.factory.half_closed.add(self)
 
     def writeConnectionLost(self) -> None:
         """Our sending side is closed; the client closes now."""
@@ -172,6 +178,8 @@ class PageflexProtocol(Protocol):
             # A monitor may wait for hours: lines at once, and a client that went without a word is found out.
             transport.setTcpKeepAlive(True)
             transport.setTcpNoDelay(True)
+            if (plain := plain_socket(transport)) is not None:
+                keep_alive(plain)
         transport.registerProducer(self, True)
         try:
             if answer.follower is not None:
@@ -263,6 +271,16 @@ class PageflexProtocol(Protocol):
         self.factory.stalled.add(self)
         below = transport.transport if ISSLTransport.providedBy(self.transport) else transport
         below.loseConnection()
+
+    def look(self) -> None:
+        """The client has closed its side a while ago: is it there?"""
+        plain = plain_socket(self.transport)
+        if self._lost or plain is None:
+            return
+        if is_over(plain):
+            self.abort()
+        else:
+            self.factory.half_closed.add(self)
 
     def abort(self) -> None:
         """Close now, whatever is unsent."""

@@ -92,7 +92,7 @@ class SqlSource:
     def _query(self, source: str, options: Mapping[str, Any]) -> str:
         query, table = options.get("query"), options.get("table")
         if isinstance(table, str) and query is None:
-            return f'SELECT * FROM "{table.replace(chr(34), chr(34) * 2)}"'
+            return f"SELECT * FROM {_quoted(source, table)}"
         if not isinstance(query, str) or table is not None:
             raise broken(source, 'needs either query = "SELECT …" or table = "…" in [data]')
         if not is_select(query):
@@ -187,6 +187,15 @@ def raise_if_full(error: Exception) -> None:
 
 def _authorize(action: int, *_: object) -> int:
     return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
+
+
+def _quoted(source: str, table: str) -> str:
+    """A table's name as the database of a source quotes it. Raises ``JobFailed``."""
+    try:
+        dialect = sa.make_url(source if "://" in source else "sqlite://").get_dialect()()
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise broken(source, f"cannot be used: {_reason(error)}") from error
+    return str(dialect.identifier_preparer.quote_identifier(table))
 
 
 def _reason(error: Exception) -> str:

@@ -136,6 +136,25 @@ class JoinTests(ShopCase):
         self.assertEqual([(title, to[0]) for title, to, _ in look.outline], [("one", 0), ("two (", 1)])
         self.assertEqual(look.problems, [])
 
+    def test_another_shape_stays_pdf_a(self) -> None:
+        for standard, kept in (("a-2b", ("2", "B")), ("a-3b", ("3", "B")), ("a-2a", ("2", "B"))):
+            how = f'split = "job"\npdf_standard = "{standard}"'
+            template = '#set document(title: "x", author: "y")\n#let template(r, job) = [Hi #r.n]'
+            shop = self.shop(template, job=how)
+            parts = [part for first in (1, 3) for part in shop.produce([{"n": "1"}, {"n": "2"}], first).parts]
+            with patch.object(worker, "join", side_effect=UnknownShape):
+                worker.join_parts(shop.work, parts, [Bookmark("one", 0)], "001.pdf")
+            with pikepdf.open(shop.output / "001.pdf") as document:
+                self.assertEqual((len(document.pages), document.check_pdf_syntax()), (4, []))
+                (intent,) = document.Root.OutputIntents
+                self.assertEqual(intent.S, "/GTS_PDFA1")
+                self.assertGreater(len(intent.DestOutputProfile.read_bytes()), 100)
+                self.assertGreaterEqual(document.pdf_version, "1.7")
+                marks = document.open_metadata()
+                self.assertEqual((marks["pdfaid:part"], marks["pdfaid:conformance"]), kept)
+                # PDF/A wants the marks to be readable without a filter.
+                self.assertNotIn("/Filter", document.Root.Metadata)
+
     def test_parts_are_removed_when_joined_and_no_sooner(self) -> None:
         shop = self.shop("#let template(r, job) = [#r.n]", job='split = "job"')
         parts = list(shop.produce([{"n": "1"}, {"n": "2"}]).parts)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
 class Web:
-    """Serves ``pages``: bytes, ``(bytes, type, headers)``, ``(status, headers)``, None (without end), ... (silence)."""
+    """Serves ``pages``: bytes, ``(bytes, type, headers)``, ``(status, headers)``, None (without end), ... (silence).
 
-    def __init__(self) -> None:
+    :param tls: its certificate and key; None for plain HTTP.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._scheme = "http" if tls is None else "https"
         self.pages: dict[str, Any] = {}
         self._closed = threading.Event()
         self._stop = threading.Event()
@@ -24,6 +29,11 @@ class Web:
                 """Tests are quiet."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        # A client that does not trust it, or hangs up, is what a test wants.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        if tls is not None:
+            # The handshake is made in the connection's thread: one that fails is no matter of the others.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> Web:
@@ -38,7 +48,7 @@ class Web:
 
     def url(self, path: str) -> str:
         """Where a page is."""
-        return f"http://127.0.0.1:{self._server.server_port}{path}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}{path}"
 
     def until_closed(self, seconds: float = 60) -> bool:
         """Wait until a client has hung up on an answer without end."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+from contextlib import closing
+from typing import Any
+
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from pfserver.errors import StoreUnavailable
 from pfserver.interfaces import IReporter
@@ -30,9 +37,27 @@ class SubmitTests(FrontEndCase):
         self.assertEqual(request.output_folder, str((self.root / "output/spring").resolve()))
 
     async def test_the_reply_comes_after_the_commit(self) -> None:
+        asked, allowed = threading.Event(), threading.Event()
+        self.addCleanup(allowed.set)
+        commit = self.database._commit
+
+        def held(group: Any) -> Any:
+            asked.set()
+            allowed.wait()
+            return commit(group)
+
+        self.patch(self.database, "_commit", held)
         client = await self.connect(submission())
+        await self.until(asked.is_set)
+        for _ in range(20):
+            await self.until(lambda: True)
+            await deferLater(reactor, 0.001)
+        self.assertEqual(client.received, b"")
+        allowed.set()
         await self.until(lambda: client.received)
-        self.assertEqual([job.id for job in await self.engine.recent_jobs()], [1])
+        # As anybody sees it who opens the file.
+        with closing(sqlite3.connect(self.root / "jobs.sqlite")) as connection:
+            self.assertEqual(connection.execute("SELECT id FROM jobs").fetchall(), [(1,)])
 
     async def test_nothing_stored_nothing_acknowledged(self) -> None:
         def full(*arguments: object, **keywords: object) -> Deferred[None]:

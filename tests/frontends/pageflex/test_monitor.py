@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import select
+import socket
+import struct
+
 from twisted.internet.defer import Deferred
 
+from pfserver.frontends.pageflex.protocol import LOOK
+from pfserver.host import sockets
 from pfserver.interfaces import IReporter
 from pfserver.model import Outcome, Progress
 from tests.frontends.pageflex.support import Client, FrontEndCase, submission, vector
@@ -68,6 +74,59 @@ class MonitorTests(MonitorCase):
         self.assertEqual(self.feed._jobs, {})
         self.gate.callback(None)
         self.assertEqual((await self.ended(await self.engine.job(1))).outcome, Outcome.PARTIAL)
+
+    async def half_closed(self) -> socket.socket:
+        """A monitor whose client has closed its sending side, which the server has heard."""
+        client = socket.create_connection(("127.0.0.1", self.port.getHost().port))
+        self.addCleanup(client.close)
+        client.sendall(vector("01"))
+        client.shutdown(socket.SHUT_WR)
+        # From here on nothing is written, which would find out at once.
+        received = b""
+        while b"Machine name: press-1\r\n" not in received:
+            await self.until(lambda: bool(select.select([client], [], [], 0)[0]))
+            received += client.recv(4096)
+        self.assertTrue(all(one._ended for one in self.connections()))
+        return client
+
+    async def test_a_half_closed_client_that_resets_is_found_out_while_the_job_is_silent(self) -> None:
+        client = await self.half_closed()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await self.gone()
+
+    async def test_a_half_closed_client_that_closes_without_a_word_is_found_out(self) -> None:
+        self.patch(sockets, "KEEP_IDLE", 1)
+        client = await self.half_closed()
+        # Its machine forgets the connection after a second, not after a minute.
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
+        client.close()
+        await self.gone()
+
+    async def gone(self) -> None:
+        """The server finds out, by and by; its job goes on."""
+
+        def looked() -> bool:
+            self.clock.advance(LOOK)
+            return not self.connections()
+
+        await self.until(looked)
+        self.assertEqual(self.feed._jobs, {})
+        self.gate.callback(None)
+        self.assertEqual((await self.ended(await self.engine.job(1))).outcome, Outcome.PARTIAL)
+
+    async def test_a_half_closed_client_that_reads_is_served(self) -> None:
+        client = await self.half_closed()
+        for _ in range(3):
+            self.clock.advance(LOOK)
+        self.assertEqual(len(self.connections()), 1)
+        self.gate.callback(None)
+        await self.until(lambda: not self.connections())
+        received = b""
+        while more := client.recv(4096):
+            received += more
+        self.assertTrue(received and STREAM.endswith(received), received)
+        self.assertTrue(received.startswith(b"J0005000- "), received)
 
     async def test_response_encoding_and_control_characters(self) -> None:
         async def work(reporter: IReporter) -> Outcome:

@@ -1,7 +1,8 @@
 """A backend for tests and benchmarks: takes projects named ``noop…`` and does what their name says.
 
 ``noop`` does nothing; ``noop-output`` writes one small file; ``noop-slow`` waits until it is cancelled or stopped, at
-most two seconds, and ``noop-stuck`` without end; ``noop-chatty`` tells as many notes as the variable ``Notes`` says.
+most two seconds, and ``noop-stuck`` without end; ``noop-chatty`` tells as many notes as the variable ``Notes`` says,
+each as wide as ``Width`` says.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ class NoopBackend:
         elif kind == "noop-stuck":
             await reporter.when_cancelled()
         elif kind == "noop-chatty":
+            width = int(reporter.job.request.variables.get("Width", "0"))
             for n in range(int(reporter.job.request.variables["Notes"])):
-                reporter.message(114, f"note {n}")
+                reporter.message(114, f"note {n}".ljust(width))
                 if n % 1000 == 999:
                     await reporter.flush()
         return Outcome.CANCELLED if reporter.cancelled else Outcome.COMPLETED

@@ -120,7 +120,7 @@ class Leases:
             raise
         return artifacts
 
-    async def _give_back(self, job: Job, reason: str, *, refund: bool = False) -> Job:
+    async def _give_back(self, job: Job, reason: str, *, refund: bool = False, until: float | None = None) -> Job:
         """Back to the queue; done where it was cancelled or has no attempt left. Raises ``WrongState``."""
         outcome: Outcome | None = None
         told: list[tuple[int, str]] = []
@@ -132,7 +132,7 @@ class Leases:
         if outcome is None:
             told = [texts.retry(reason)]
             job = await self._tools.store.requeue(
-                job.id, node=job.node, messages=told, refund=refund, attempt=job.attempts
+                job.id, node=job.node, messages=told, refund=refund, attempt=job.attempts, until=until
             )
             self._wake(job.request.queue)
         else:
@@ -151,7 +151,7 @@ class Leases:
         """Give back what is leased too long."""
         for job in await self._tools.store.expired_leases(self._tools.clock.seconds()):
             try:
-                await self._give_back(job, f"the lease of {job.node} ran out")
+                await self._give_back(job, f"the lease of {job.node} ran out", until=job.lease_until)
             except WrongState:
                 # Renewed or finished in this very moment.
                 self.log.debug("lease.kept", transaction=job.transaction_id)

@@ -78,10 +78,12 @@ class IJobStore(Interface):
         messages: Sequence[tuple[int, str]] = (),
         refund: bool = False,
         attempt: int | None = None,
+        until: float | None = None,
     ) -> Awaitable[Job]:
         """Put a working job of ``node`` back into its queue; with ``refund`` the attempt does not count.
 
-        A cancelling one cannot go back, nor one that is at another ``attempt`` by now: ``WrongState``.
+        A cancelling one cannot go back, nor one that is at another ``attempt`` by now or whose lease does not end at
+        ``until`` (seconds since the epoch) any more: ``WrongState``.
         """
 
     def waiting_by_queue() -> Awaitable[Mapping[tuple[str, str], int]]:

@@ -70,7 +70,7 @@ def cancelled(job: Job, *, finished_at: float) -> Job:
     return job
 
 
-def requeued(job: Job, *, node: str, refund: bool, attempt: int | None) -> Job:
+def requeued(job: Job, *, node: str, refund: bool, attempt: int | None, until: float | None) -> Job:
     """Back to the queue, with nothing produced.
 
     The node stays: until somebody else takes the job, a late result of its last holder is as good as a timely one.
@@ -78,6 +78,8 @@ def requeued(job: Job, *, node: str, refund: bool, attempt: int | None) -> Job:
     _expect_node(job, node)
     if attempt not in (None, job.attempts):
         raise WrongState(f"{job.transaction_id} is at attempt {job.attempts}, not {attempt}")
+    if until not in (None, job.lease_until):
+        raise WrongState(f"the lease of {job.transaction_id} was renewed")
     return evolve(
         _with_counts(job, Progress()),
         state=State.QUEUED,

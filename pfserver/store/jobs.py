@@ -196,10 +196,17 @@ class JobStore:
         return self._change(job_id, step, closing)
 
     def requeue(
-        self, job_id: int, *, node: str, messages: Texts = (), refund: bool = False, attempt: int | None = None
+        self,
+        job_id: int,
+        *,
+        node: str,
+        messages: Texts = (),
+        refund: bool = False,
+        attempt: int | None = None,
+        until: float | None = None,
     ) -> Deferred[Job]:
         """See ``IJobStore``."""
-        step = partial(changes.requeued, node=node, refund=refund, attempt=attempt)
+        step = partial(changes.requeued, node=node, refund=refund, attempt=attempt, until=until)
         return self._arriving(self._change(job_id, step, messages, replace_artifacts=True))
 
     def renew(self, job_id: int, holder: str, *, expires_at: float, attempt: int | None = None) -> Deferred[Job]:

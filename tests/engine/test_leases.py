@@ -89,6 +89,21 @@ class LeaseTests(EngineCase):
             await self.engine._leases._give_back(old, "the lease ran out")
         self.assertEqual((await self.engine.job(new.id)).state, State.LEASED)
 
+    async def test_one_that_is_renewed_while_it_runs_out_is_kept(self) -> None:
+        await self.submit(project="remote.odt")
+        job = await self.leased()
+        self.clock.advance(301)
+        expired = self.store.expired_leases
+
+        async def renewed_meanwhile(now: float) -> list[Job]:
+            found = await expired(now)
+            await self.engine.renew(job.id, "ada/office", seconds=300)
+            return found
+
+        self.store.expired_leases = renewed_meanwhile
+        await self.engine._leases.sweep()
+        self.assertEqual((await self.engine.job(job.id)).state, State.LEASED)
+
     async def test_attempts_are_counted_and_end(self) -> None:
         await self.submit(project="remote.odt", max_attempts=2)
         for _ in range(2):

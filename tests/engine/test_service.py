@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 
 from pfserver.engine.run import RETRY_FIRST
@@ -27,29 +25,6 @@ from pfserver.interfaces import IReporter
 from pfserver.model import Artifact, JobRequest, Outcome, Progress, State
 from pfserver.numbers import Number
 from tests.engine.support import EngineCase
-
-
-class ProgressTests(EngineCase):
-    async def test_it_is_told_at_most_twice_a_second(self) -> None:
-        times = []
-
-        async def work(reporter: IReporter) -> Outcome:
-            for number in range(1, 101):
-                reporter.progress(Progress(documents=number, pages=number, total=100))
-                await reporter.flush()
-                await deferLater(self.clock, 0.05)
-            return Outcome.COMPLETED
-
-        self.backend.work = work
-        job = await self.ended(await self.submit())
-        for message in await self.engine.messages(job.id):
-            if message.number == Number.PROGRESS:
-                times.append(message.time)
-        # Everything changes up to twenty times a second, and all of it is stored.
-        self.assertGreater(len(times), 5)
-        gaps = [later - earlier for earlier, later in pairwise(times)]
-        self.assertGreaterEqual(min(gaps), 0.5 - 1e-6)
-        self.assertEqual((await self.engine.job(job.id)).documents, 100)
 
 
 class SubmitTests(EngineCase):

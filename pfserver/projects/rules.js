@@ -29,7 +29,7 @@ function pfGrouped(digits, data) {
   return result;
 }
 
-// formatNumber(1234.5, {decimals: 2, locale: "de_CH"}) -> "1’234.50"
+// formatNumber(1234.5, {decimals: 2, locale: "de"}) -> "1.234,50"
 function formatNumber(value, options = {}) {
   const data = pfLocale(options);
   const number = pfNumber(value);
@@ -61,7 +61,7 @@ function pfPlain(number) {
   return point >= digits.length ? digits + "0".repeat(point - digits.length) : `${digits.slice(0, point)}.${digits.slice(point)}`;
 }
 
-// formatCurrency(1234.5, "CHF", {locale: "de_CH"}) -> "CHF 1’234.50"
+// formatCurrency(1234.5, "EUR", {locale: "de"}) -> "1.234,50 €"
 function formatCurrency(value, currency, options = {}) {
   const data = pfLocale(options);
   const info = data.currencies[currency] || [currency, 2];

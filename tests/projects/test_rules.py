@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from babel.numbers import format_currency, format_decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -307,7 +308,8 @@ class HelperTests(RuleCase):
     def test_numbers(self) -> None:
         for call, text in {
             "formatNumber(1234567.891)": "1,234,567.891",
-            "formatNumber(-1234.5, {decimals: 2, locale: 'de_CH'})": "-1\u2019234.50",
+            # What stands between thousands in Switzerland depends on the age of Babel's data.
+            "formatNumber(-1234.5, {decimals: 2, locale: 'de_CH'})": format_decimal(-1234.5, "#,##0.00", "de_CH"),
             "formatNumber(1234.5, {locale: 'fr'})": "1\u202f234,5",
             "formatNumber(12345678, {locale: 'hi'})": "1,23,45,678",
             "formatNumber(1234.5, {locale: 'sv-SE'.slice(0, 2)})": "1\u00a0234,5",
@@ -324,7 +326,7 @@ class HelperTests(RuleCase):
         for call, text in {
             "formatCurrency(1234.5, 'USD')": "$1,234.50",
             "formatCurrency(-1234.5, 'USD')": "-$1,234.50",
-            "formatCurrency(1234.5, 'CHF', {locale: 'de_CH'})": "CHF\u00a01\u2019234.50",
+            "formatCurrency(1234.5, 'CHF', {locale: 'de_CH'})": format_currency(1234.5, "CHF", locale="de_CH"),
             "formatCurrency(1234.5, 'EUR', {locale: 'de'})": "1.234,50\u00a0€",
             "formatCurrency(1234.5, 'JPY', {locale: 'ja'})": "\uffe51,235",
             "formatCurrency(5, 'XYZ')": "XYZ\u00a05.00",

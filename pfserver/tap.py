@@ -7,13 +7,10 @@ and stopped in the opposite one.
 from __future__ import annotations
 
 import atexit
-import gc
 import os
-import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,6 @@ import twisted
 from attrs import frozen
 from twisted.application.service import IServiceCollection, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger
@@ -45,6 +41,7 @@ from pfserver.host.config import Configuration, load
 from pfserver.host.notify import notify
 from pfserver.host.plugins import Plugins, discover
 from pfserver.host.ports import Ports
+from pfserver.host.process import allow_many_connections, collect_seldom, exit_with_failure, stop
 from pfserver.host.state import StateFolder
 from pfserver.interfaces import (
     IBackend,
@@ -223,7 +220,7 @@ class Server(Service):
     def _on_signal(self, number: int, frame: object) -> None:
         # The second one does not wait for running jobs: what was acknowledged is on disk.
         signal.signal(number, signal.SIG_DFL)
-        self._reactor.callFromThread(_stop, self._reactor)
+        self._reactor.callFromThread(stop, self._reactor)
 
     async def _start(self) -> None:
         configuration = self._configuration
@@ -319,8 +316,8 @@ class Server(Service):
         else:
             self.log.failure("pfserver cannot start", failure)
         # twistd has no way to end with another code than 0 once its reactor has run.
-        atexit.register(_exit_with_failure)
-        _stop(self._reactor)
+        atexit.register(exit_with_failure)
+        stop(self._reactor)
 
     def stopService(self) -> Deferred[None]:
         """Close the ports, let the engine finish or give back what runs, then close the rest."""
@@ -352,8 +349,8 @@ def makeService(options: Any) -> Server:
 
     reactor.seconds = steady_clock()  # type: ignore[method-assign]
     reactor.suggestThreadPoolSize(THREADS)  # type: ignore[attr-defined]
-    _allow_many_connections()
-    _collect_seldom()
+    allow_many_connections()
+    collect_seldom()
     configuration: Configuration = options.configuration
     try:
         state = StateFolder(configuration.state)
@@ -367,29 +364,3 @@ def _expect_known(table: str, configured: Mapping[str, Any], plugins: Sequence[A
     for name in configured:
         if name not in names:
             raise ConfigurationError(f"[{table}.{name}]: there is no such plugin; installed are: {', '.join(names)}")
-
-
-def _collect_seldom() -> None:
-    """Look for garbage in cycles less often: jobs in hand are many objects and none, and looking through them is slow.
-
-    A submission costs an eighth less by it.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
-
-
-def _allow_many_connections() -> None:
-    """Each connection is a file descriptor; the usual soft limit of 1,024 is for programs that use select()."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _stop(reactor: Any) -> None:
-    with suppress(ReactorNotRunning):
-        reactor.stop()
-
-
-def _exit_with_failure() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)

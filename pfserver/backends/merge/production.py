@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +16,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
 from pfserver.backends.merge import worker
+from pfserver.backends.merge.chunks import ChunkReader
 from pfserver.backends.merge.fetch import fetch
-from pfserver.backends.merge.join import Bookmark
 from pfserver.backends.merge.ledger import Ledger
-from pfserver.backends.merge.worker import Chunk, Document, Failure, Produced, Work
+from pfserver.backends.merge.runfile import RunFile
+from pfserver.backends.merge.worker import Chunk, Failure, Produced, Work
 from pfserver.errors import JobFailed, OutputUnavailable, PFServerError, WorkerLost, unwritten
 from pfserver.interfaces import IReporter
 from pfserver.model import Artifact, Outcome, Progress
 from pfserver.numbers import Number
-from pfserver.projects.project import OUTPUTS, JobTable, Project
-from pfserver.projects.records import Records, RecordSource
+from pfserver.projects.project import OUTPUTS, Project
 from pfserver.projects.template import make_folder, remove_folder
 from pfserver.projects.together import can_be_set_together
 
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 
 #: Reports after which the next one waits until they are stored.
 FLUSH = 2000
-
-#: The weight of a chunk's records in characters of text: large ones make short chunks.
-WEIGHT = 2 << 20
 
 #: Chunks for each worker that are read ahead.
 AHEAD = 2
@@ -57,7 +53,7 @@ class Production:
         self._end: Path
         self._work: Work
         self._ledger: Ledger
-        self._run: _RunFile | None = None
+        self._run: RunFile | None = None
         self._joins: deque[Deferred[None]] = deque()
 
     async def produce(self) -> Outcome:
@@ -94,7 +90,7 @@ class Production:
                 seconds=options.fetch_seconds,
             )
             origin = evolve(origin, source=str(path))
-        reader = _Reader(backend.records, origin, backend.options.chunk, project.job(request.job))
+        reader = ChunkReader(backend.records, origin, backend.options.chunk, project.job(request.job))
         try:
             self._total = await deferToThread(reader.open)
             self._reporter.progress(self._progress())
@@ -156,7 +152,7 @@ class Production:
 
     # -- chunks --------
 
-    async def _all_chunks(self, reader: _Reader) -> None:
+    async def _all_chunks(self, reader: ChunkReader) -> None:
         pending: deque[Deferred[Produced]] = deque()
         window = AHEAD * self._workers.size + 1
         try:
@@ -304,7 +300,7 @@ class Production:
             await self._close_run()
         if self._run is None:
             self._ledger.run_files += 1
-            self._run = _RunFile(f"{self._ledger.run_files:03d}.pdf")
+            self._run = RunFile(f"{self._ledger.run_files:03d}.pdf")
         place = self._run.name, self._run.pages
         self._run.add(produced)
         return place
@@ -317,68 +313,10 @@ class Production:
             await self._joins.popleft()
         self._joins.append(Deferred.fromCoroutine(self._join(run)))
 
-    async def _join(self, run: _RunFile) -> None:
+    async def _join(self, run: RunFile) -> None:
         size = await self._call_again(worker.join_parts, self._work, run.parts, run.bookmarks, run.name)
         self._reporter.artifact(Artifact(name=run.name, media_type="application/pdf", size=size, pages=run.pages))
 
 
 def _too_long(error: WorkerLost) -> bool:
     return "longer" in str(error)
-
-
-class _RunFile:
-    """A file of many documents that is being collected."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.parts: list[str] = []
-        self.bookmarks: list[Bookmark] = []
-        self.pages = 0
-        self.documents = 0
-
-    def add(self, produced: Produced) -> None:
-        self.parts += produced.parts
-        self.documents += len(produced.documents)
-        for document in produced.documents:
-            self._add_bookmark(document)
-
-    def _add_bookmark(self, document: Document) -> None:
-        if document.pages:
-            self.bookmarks.append(Bookmark(document.title, self.pages))
-        self.pages += document.pages
-
-
-class _Reader:
-    """Reads records in chunks; its methods block and are called in threads, one at a time."""
-
-    def __init__(self, records: Records, origin: RecordSource, size: int, table: JobTable) -> None:
-        self._records = records
-        self._origin = origin
-        # A chunk must not be larger than a run file.
-        self._size = min(size, table.max_documents)
-        self._stack = ExitStack()
-        self._source: Iterator[Mapping[str, Any]] = iter(())
-        self._next = 1
-
-    def open(self) -> int | None:
-        """Open the source; gives the number of records where it is cheap to know."""
-        if not self._origin.source:
-            self._source = iter([{}])
-            return 1
-        self._source = self._stack.enter_context(self._records.open(self._origin))
-        return self._records.count(self._origin)
-
-    def next(self) -> Chunk | None:
-        records: list[Mapping[str, Any]] = []
-        weight = 0
-        while len(records) < self._size and weight < WEIGHT and (record := next(self._source, None)) is not None:
-            records.append(record)
-            weight += sum(len(value) for value in record.values() if isinstance(value, str | list | dict))
-        if not records:
-            return None
-        chunk = Chunk(first=self._next, records=records)
-        self._next += len(records)
-        return chunk
-
-    def close(self) -> None:
-        self._stack.close()

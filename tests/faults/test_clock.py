@@ -149,6 +149,6 @@ class ClockTests(SynchronousTestCase):
         self.start()
         for moved in (30 * DAY, -30 * DAY):
             self.clock.move(moved)
-            self.server.talk(b"\0")
+            self.server.talk(b"<no-packet/>")
             day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + moved))
             self.until(lambda day=day: self.server.log[-1].startswith(day), "the log has the time of day")  # type: ignore[misc]

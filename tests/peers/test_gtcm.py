@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -101,6 +102,8 @@ class Conversation(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.pairs = [self.servers.circuits(connect) for connect in AGREEMENTS]
+        # By session and name of a global, the locks that were granted and may be held.
+        self.held: Counter[tuple[int, bytes, tuple[bytes, ...]]] = Counter()
 
     @initialize()
     def begin_empty(self) -> None:
@@ -114,14 +117,14 @@ class Conversation(RuleBasedStateMachine):
     def reference(self, name: bytes, path: tuple[bytes, ...]) -> Reference:
         return Reference(self.servers.environment, name, path)
 
-    def say(self, session: int, *requests: Request) -> None:
+    def say(self, session: int, *requests: Request) -> list[bytes]:
         """The same message to both; what comes back has to be alike."""
         theirs, ours = self.pairs[session]
         parts = [theirs.packed(request) for request in requests]
         [ours.packed(request) for request in requests]
-        self.compare(session, parts)
+        return self.compare(session, parts)
 
-    def compare(self, session: int, parts: list[bytes]) -> None:
+    def compare(self, session: int, parts: list[bytes]) -> list[bytes]:
         theirs, ours = self.pairs[session]
         try:
             expected = theirs.exchange(parts)
@@ -135,10 +138,22 @@ class Conversation(RuleBasedStateMachine):
                 why = reason(part, one, other)
                 assert why is not None, f"{part!r}: gtcm_server {one!r}, pfserver {other!r}"
                 self.seen[why] = self.seen.get(why, 0) + 1
+        return expected
+
+    def ask_lock(self, session: int, name: bytes, path: tuple[bytes, ...]) -> None:
+        [answer] = self.say(session, Lock(self.reference(name, path), CLIENTS[name]))
+        self.held[session, name, path] += answer[-1]
+
+    def forget(self, session: int, client: bytes | None = None) -> None:
+        """A session, or one of its clients, has no locks any more."""
+        for key in list(self.held):
+            if key[0] == session and client in (None, CLIENTS[key[1]]):
+                del self.held[key]
 
     def end(self, session: int) -> None:
         """Disconnect, and wait until both have closed: then the locks are free."""
         self.say(session, Disconnect())
+        self.forget(session)
         for circuit in self.pairs[session]:
             assert circuit.ends()
             circuit.close()
@@ -172,23 +187,33 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(session=sessions, name=globals_, path=starts | st.just(()))
     def lock(self, session: int, name: bytes, path: Any) -> None:
-        self.say(session, Lock(self.reference(name, path[:2]), CLIENTS[name]))
+        self.ask_lock(session, name, path[:2])
 
     @rule(session=sessions, name=globals_, path=paths | st.just(()), client=clients)
     def unlock(self, session: int, name: bytes, path: Any, client: bytes) -> None:
-        self.say(session, Unlock(self.reference(name, path[:2]), client))
+        path = path[:2]
+        own = session, name, path
+        if client != CLIENTS[name] or not self.held[own]:
+            # Not where another session holds locks: see test_unlock_of_what_another_session_holds.
+            if any(count and key[0] != session and key[1] == name for key, count in self.held.items()):
+                return
+        else:
+            self.held[own] -= 1
+        self.say(session, Unlock(self.reference(name, path), client))
 
     @rule(session=sessions, name=globals_, path=st.lists(st.sampled_from([b"1", b"a"]), max_size=2).map(tuple))
     def lock_what_others_may_have(self, session: int, name: bytes, path: Any) -> None:
-        self.say(session, Lock(self.reference(name, path), CLIENTS[name]))
+        self.ask_lock(session, name, path)
 
     @rule(session=sessions, client=clients)
     def unlock_client(self, session: int, client: bytes) -> None:
         self.say(session, UnlockClient(client))
+        self.forget(session, client)
 
     @rule(session=sessions)
     def unlock_all(self, session: int) -> None:
         self.say(session, UnlockAll())
+        self.forget(session)
 
     @rule(session=sessions)
     def status(self, session: int) -> None:
@@ -313,6 +338,28 @@ class GtcmTests(SynchronousTestCase):
         for circuit in pair:
             circuit.close()
         self.assertEqual(granted, [[1, 0, 1], [1, 0, 0]])
+
+    def test_unlock_of_what_another_session_holds(self) -> None:
+        """It is nothing, but gtcm_server grants the session locks below it from then on, though another holds it."""
+        node = Reference(self.servers.environment, b"X", ())
+        below = Reference(self.servers.environment, b"X", (b"1",))
+        granted = []
+        for holders, others in zip(
+            self.servers.circuits(Connect(major=1)), self.servers.circuits(Connect(major=1)), strict=True
+        ):
+            answers = [
+                circuit.exchange([circuit.packed(request)])[0][12:]
+                for circuit, request in (
+                    (holders, Lock(node, b"1")),
+                    (others, Lock(below, b"1")),
+                    (others, Unlock(node, b"1")),
+                    (others, Lock(below, b"1")),
+                )
+            ]
+            granted.append(answers)
+            holders.close()
+            others.close()
+        self.assertEqual(granted, [[b"\1", b"\0", b"", b"\1"], [b"\1", b"\0", b"", b"\0"]])
 
 
 class LazyTests(SynchronousTestCase):

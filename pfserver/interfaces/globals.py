@@ -53,6 +53,13 @@ class IGlobals(Interface):
         nothing could be kept, e.g. because the disk is full.
         """
 
+    def try_write(function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function(update, *arguments)`` at once where nobody waits for updates, and return its result.
+
+        None, and nothing is done, where updates are waited for or something stands in the way: :meth:`write` sees to
+        that. Raises what ``function`` raises; none of its updates is kept then.
+        """
+
 
 class IGlobalsView(Interface):
     """Globals as they are at one moment. Keys come from :meth:`IGlobals.key`. All methods are synchronous."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet import reactor as any_reactor
@@ -13,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pfserver.host.hub import AT_ONCE, ReadHub
+from pfserver.host.hub import AT_ONCE, LOOKS, REST, ReadHub
 
 reactor: Any = any_reactor
 
@@ -50,6 +51,13 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.callback(None)
+
+
+def hears(server: Echo, function: Any) -> None:
+    """Have a server's side call something else with what it reads."""
+    server.hub.discard(server.transport)  # type: ignore[arg-type]
+    server.dataReceived = function  # type: ignore[method-assign]
+    server.hub.add(server.transport)  # type: ignore[arg-type]
 
 
 class HubTests(TestCase):
@@ -137,7 +145,8 @@ class HubTests(TestCase):
                 self.hub.discard(protocol.transport)  # type: ignore[arg-type]
                 protocol.transport.abortConnection()  # type: ignore[union-attr]
 
-        one.dataReceived = two.dataReceived = end_both  # type: ignore[method-assign,assignment]
+        for protocol in (one, two):
+            hears(protocol, end_both)
         first.transport.write(b"x")  # type: ignore[union-attr]
         second.transport.write(b"x")  # type: ignore[union-attr]
         for protocol in (one, two, first, second):
@@ -147,14 +156,14 @@ class HubTests(TestCase):
     async def test_more_than_are_read_at_once_are_all_served(self) -> None:
         count = AT_ONCE + 60
         pairs = [await self.connect() for _ in range(count)]
+        served: list[bytes] = []
+        for _, server in pairs:
+            hears(server, served.append)
         # None is read before all are ready.
         reactor.removeReader(self.hub)
         for number, (client, _) in enumerate(pairs):
             client.transport.write(b"%04d" % number)  # type: ignore[union-attr]
         await self.until(lambda: len(self.hub._poller.poll(0, count)) == count)
-        served: list[bytes] = []
-        for _, server in pairs:
-            server.dataReceived = served.append  # type: ignore[method-assign]
         self.hub.doRead()
         self.assertEqual(len(served), AT_ONCE)
         # Those that go on sending do not keep the others from their turn.
@@ -168,3 +177,120 @@ class HubTests(TestCase):
         for client, server in pairs:
             await self.close(client, server)
         self.assertNotIn(self.hub, reactor.getReaders())
+
+    async def test_replies_are_written_when_all_that_was_ready_is_read(self) -> None:
+        pairs = [await self.connect() for _ in range(3)]
+        told: list[tuple[str, bytes]] = []
+
+        def answer(data: bytes) -> None:
+            told.append(("read", data))
+            self.hub.write(lambda data: told.append(("written", data)), data)
+
+        for client, server in pairs:
+            self.hub.discard(server.transport)  # type: ignore[arg-type]
+            client.transport.write(b"x")  # type: ignore[union-attr]
+        await deferLater(reactor, 0.05)
+        for _, server in pairs:
+            hears(server, answer)
+        await self.until(lambda: len(told) == 6)
+        self.assertEqual(told, [("read", b"x")] * 3 + [("written", b"x")] * 3)
+        # Between turns there is nothing to wait for.
+        self.hub.write(lambda data: told.append(("now", data)), b"y")
+        self.assertEqual(told[-1], ("now", b"y"))
+        for client, server in pairs:
+            await self.close(client, server)
+
+
+class LookingTests(TestCase):
+    """A hub looks again for who is answered and asks at once; the reactor goes first, and what is vain ends."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.hub = ReadHub()
+        self.hub._most = self.hub._looks = LOOKS  # as on a machine with several processors
+        self.factory: Any = ServerFactory.forProtocol(Echo)
+        self.factory.hub = self.hub
+        self.factory.made = []
+        self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        self.addCleanup(self.port.stopListening)
+        self.socket = socket.create_connection(("127.0.0.1", self.port.getHost().port))
+
+    async def connected(self) -> Echo:
+        while not self.factory.made:
+            await deferLater(reactor, 0.001)
+        server: Echo = self.factory.made[0]
+        return server
+
+    async def close(self, server: Echo) -> None:
+        self.socket.close()
+        await server.lost
+
+    def reads(self, server: Echo, then: Any) -> list[int]:
+        """Has every read counted, and ``then`` called after it; the counts so far when the turn ended."""
+        counts = [0]
+
+        def counted(data: bytes) -> None:
+            counts[0] += 1
+            then(counts[0])
+
+        hears(server, counted)
+        return counts
+
+    async def test_who_asks_at_once_is_read_in_the_same_turn(self) -> None:
+        server = await self.connected()
+        counts = self.reads(server, lambda count: self.socket.send(b"x") if count < 5 else None)
+        self.socket.send(b"x")
+        self.hub.doRead()
+        self.assertEqual(counts, [5])
+        await self.close(server)
+
+    async def test_a_turn_ends(self) -> None:
+        server = await self.connected()
+        counts = self.reads(server, lambda count: self.socket.send(b"x") if count <= AT_ONCE else None)
+        self.socket.send(b"x")
+        self.hub.doRead()
+        self.assertEqual(counts, [AT_ONCE])
+        await self.close(server)
+
+    async def test_what_the_reactor_has_to_call_goes_first(self) -> None:
+        server = await self.connected()
+        polls = []
+
+        class Counting:
+            def __init__(self, poller: Any) -> None:
+                self.poller = poller
+
+            def poll(self, *arguments: Any) -> Any:
+                polls.append(arguments)
+                return self.poller.poll(*arguments)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.poller, name)
+
+        called: list[str] = []
+        for make in (
+            lambda count: reactor.callLater(0, called.append, "later"),
+            lambda count: reactor.callFromThread(called.append, "thread"),
+        ):
+            self.reads(server, make)
+            self.hub._poller = Counting(self.hub._poller)
+            polls.clear()
+            self.socket.send(b"x")
+            self.hub.doRead()
+            self.assertEqual(len(polls), 2)
+            await deferLater(reactor, 0.01)
+        self.assertEqual(called, ["later", "thread"])
+        await self.close(server)
+
+    async def test_looking_in_vain_ends_and_is_tried_again(self) -> None:
+        server = await self.connected()
+        self.reads(server, lambda count: None)
+        seen = []
+        for _ in range(REST + 20):
+            self.socket.send(b"x")
+            self.hub.doRead()
+            seen.append(self.hub._looks)
+        self.assertEqual(seen[:8], [32, 16, 8, 4, 2, 1, 0, 0])
+        self.assertIn(LOOKS, seen[8:])
+        await self.close(server)

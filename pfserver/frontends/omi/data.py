@@ -17,13 +17,15 @@ from pfserver.interfaces import IGlobalsUpdate, IGlobalsView
 from pfserver.wire.omi import ErrorType, FormatError, OMIError, Operation, split_reference
 from pfserver.wire.omi.fields import Fields, ls, ss
 
-_LI = Struct("<H")
+#: What a value in a reply begins with: that there is one, and how long it is.
+_DEFINED = Struct("<BH")
 
 #: What a step does with a view and its argument: gives the reply's fields. Raises ``OMIError``.
 Perform = Callable[[Any, Any], bytes]
 Step = tuple[Perform, Any]
-#: Makes a step of a request (its header is the first 12 bytes). Raises ``OMIError``, ``LiveReference``.
-Decode = Callable[[bytes], Step]
+#: Makes a step of the request that is in these bytes from here to there; its header is the first 12 of them.
+#: Raises ``OMIError``, ``LiveReference``.
+Decode = Callable[[bytes, int, int], Step]
 
 _UNDEFINED = b"\0\0\0"
 _BODY = 12
@@ -72,54 +74,56 @@ class Data:
         """The decoder of requests whose only field is a reference."""
         known, resolve = cache.known.get, cache.resolve
 
-        def decode(part: bytes) -> Step:
-            field = part[_BODY:]
+        def decode(data: bytes, start: int, end: int) -> Step:
+            field = data[start + _BODY : end]
             return perform, known(field) or resolve(field)
 
         return decode
 
-    def _decode_wide_order(self, part: bytes) -> Step:
-        field = part[_BODY:]
+    def _decode_wide_order(self, data: bytes, start: int, end: int) -> Step:
+        field = data[start + _BODY : end]
         key = self._walk_cache.known.get(field) or self._walk_cache.resolve(field)
         return self._wide_order, (key, split_reference(field[2:]))
 
-    def _decode_set(self, part: bytes) -> Step:
-        try:
-            start = 15 + (part[13] | part[14] << 8)
-            value = part[start + 2 :]
-            if len(value) != part[start] | part[start + 1] << 8:
-                raise FormatError("a value's length is not that of its field")
-        except IndexError:
-            raise FormatError("a set ends before its value") from None
-        field = part[13:start]
+    def _decode_set(self, data: bytes, start: int, end: int) -> Step:
+        start += _BODY + 1
+        if start + 2 > end:
+            raise FormatError("a set ends before its reference")
+        middle = start + 2 + (data[start] | data[start + 1] << 8)
+        if middle + 2 > end:
+            raise FormatError("a set ends before its value")
+        value = data[middle + 2 : end]
+        if len(value) != data[middle] | data[middle + 1] << 8:
+            raise FormatError("a value's length is not that of its field")
+        field = data[start:middle]
         cache = self._update_cache
         key = cache.known.get(field) or cache.resolve(field)
         if len(value) > self._value:
             raise OMIError(ErrorType.VALUE_TOO_LONG)
         return self._set, (key.key, value)
 
-    def _decode_kill(self, part: bytes) -> Step:
-        field = part[_BODY + 1 :]
+    def _decode_kill(self, data: bytes, start: int, end: int) -> Step:
+        field = data[start + _BODY + 1 : end]
         return self._kill, self._update_cache.known.get(field) or self._update_cache.resolve(field)
 
-    def _decode_set_piece(self, part: bytes) -> Step:
-        fields = Fields(part[_BODY:])
+    def _decode_set_piece(self, data: bytes, start: int, end: int) -> Step:
+        fields = Fields(data[start + _BODY : end])
         fields.si()
         reference, value = fields.ls(), fields.ls()
         place = fields.li(), fields.li(), fields.ss()
         fields.end()
         return self._set_piece, (self._update_cache.resolve(ls(reference)).key, value, *place)
 
-    def _decode_set_extract(self, part: bytes) -> Step:
-        fields = Fields(part[_BODY:])
+    def _decode_set_extract(self, data: bytes, start: int, end: int) -> Step:
+        fields = Fields(data[start + _BODY : end])
         fields.si()
         reference, value = fields.ls(), fields.ls()
         place = fields.li(), fields.li()
         fields.end()
         return self._set_extract, (self._update_cache.resolve(ls(reference)).key, value, *place)
 
-    def _decode_increment(self, part: bytes) -> Step:
-        fields = Fields(part[_BODY:])
+    def _decode_increment(self, data: bytes, start: int, end: int) -> Step:
+        fields = Fields(data[start + _BODY : end])
         reference, amount = fields.ls(), fields.ls()
         fields.end()
         return self._increment, (self._update_cache.resolve(ls(reference)).key, amount)
@@ -133,7 +137,7 @@ class Data:
         length = len(value)
         if length > self._value:
             raise OMIError(ErrorType.VALUE_TOO_LONG)
-        return b"\1" + _LI.pack(length) + value
+        return _DEFINED.pack(1, length) + value
 
     @staticmethod
     def _define(view: IGlobalsView, key: Key) -> bytes:

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from pfserver.errors import PFServerError
 from pfserver.frontends.omi.errors import omi_error
 from pfserver.frontends.omi.limits import MAJOR_VERSIONS, Agreement, negotiate
-from pfserver.frontends.omi.responses import fitting, lengthened, refusal, shortened, too_long
+from pfserver.frontends.omi.responses import alone, bunched, lengthened, refusal, shortened
 from pfserver.frontends.omi.session import Session
 from pfserver.wire.omi import (
     CLASS,
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 #: The shortest request: a short header with its length.
 _HEADER = 12
+
+
+def _not_yet(data: bytes, start: int) -> None:
+    """There is no short way before there is a session."""
 
 
 class Dialogue:
@@ -63,6 +67,8 @@ class Dialogue:
         self._implementation = implementation
         self._peer = peer
         self._closing = False
+        self.quick: Callable[[bytes, int], bytes | Deferred[bytes] | None] = _not_yet
+        """The reply to a message that goes the short way, with its length (4) or without (0); None to all others."""
 
     def is_over(self) -> bool:
         """Whether the last reply was the last one of the circuit."""
@@ -73,10 +79,9 @@ class Dialogue:
         session = self.session
         if session is None:
             return self._before_session(content)
-        if not self.is_bunched and len(content) >= _HEADER:
-            fetched = session.fetch(content)
-            if fetched is not None:
-                return self._message(fetched)
+        reply = self.quick(content, 0)
+        if reply is not None:
+            return reply
         try:
             parts = split_bunch(content) if self.is_bunched else [content]
         except FormatError as error:
@@ -84,12 +89,7 @@ class Dialogue:
         answered = session.answer(parts) if min(map(len, parts), default=_HEADER) >= _HEADER else None
         if answered is None:
             return self._answer_unusual(session, parts)
-        if isinstance(answered, Deferred):
-            # Updates that are not waited for have their result at once; callbacks would cost as much as the update.
-            if not (answered.called and isinstance(answered.result, list)):
-                return answered.addCallback(self._reply)
-            answered = answered.result
-        return self._reply(answered)
+        return answered.addCallback(self._reply)
 
     def _answer_unusual(self, session: Session, parts: Sequence[bytes]) -> bytes | Deferred[bytes]:
         """A message with long headers (version 2), or with headers that cannot be used: nothing of it is done."""
@@ -104,20 +104,10 @@ class Dialogue:
         shorts = [shortened(part) for part in parts]
         answered = session.answer(shorts)
         assert answered is not None
-        if not isinstance(answered, Deferred):
-            return self._reply(lengthened(answered, longs))
         return answered.addCallback(lambda answers: self._reply(lengthened(answers, longs)))
 
     def _reply(self, responses: Sequence[bytes]) -> bytes:
-        limit = self._frames.limit
-        if self.is_bunched:
-            reply = bunch(responses)
-            return reply if len(reply) <= limit else bunch(fitting(responses, limit))
-        return self._message(responses[0])
-
-    def _message(self, response: bytes) -> bytes:
-        reply = message(response)
-        return reply if len(reply) <= self._frames.limit else message(too_long(response))
+        return (bunched if self.is_bunched else alone)(responses, self._frames.limit)
 
     def fault(self, content: bytes) -> bytes:
         """What is told where :meth:`answer` raised what it should not: error 6 to all that the message asks for."""
@@ -171,5 +161,6 @@ class Dialogue:
             return message(evolve(fine, error_class=CLASS, error_type=refused.type).pack())
         self._frames.limit = agreement.limits.message
         self.is_bunched = agreement.is_bunched
+        self.quick = self.session.quick.many if agreement.is_bunched else self.session.quick.one
         connected = agreement.reply(connect, self._implementation, self._options.server_name.encode())
         return message(fine.pack() + connected.pack())

@@ -61,7 +61,7 @@ class OMIProtocol(Protocol):
         """An agent is there."""
         factory = self.factory
         dialogue = Dialogue(self._frames, factory.admit, factory.options, factory.implementation, self.peer)
-        self._dialogue, self._answer, self._is_over = dialogue, dialogue.answer, dialogue.is_over
+        self._dialogue, self._answer = dialogue, dialogue.answer
         transport: Any = self.transport
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
@@ -81,6 +81,18 @@ class OMIProtocol(Protocol):
         if self._ended:
             return
         self._active = True
+        if self._begun is None and not (self._waiting or self._busy or self._paused):
+            # The usual, the short way: one message, and nothing before it.
+            try:
+                answered = self._dialogue.quick(data, 4)
+            except Exception:  # noqa: BLE001 - whatever it is, the agent waits for a reply
+                answered = self._dialogue.fault(data[4:])
+            if answered is not None:
+                if isinstance(answered, bytes):
+                    self.factory.hub.write(self._write, answered)
+                else:
+                    self._take(answered)
+                return
         try:
             contents = self._frames.feed(data)
         except CircuitError as error:
@@ -94,24 +106,11 @@ class OMIProtocol(Protocol):
             self._begun = None
         elif contents or self._begun is None:
             self._begun = self.factory.clock.seconds()
-        if len(contents) == 1 and not (self._waiting or self._busy or self._paused):
-            # The usual, the short way: one message, and nothing before it.
-            try:
-                answered = self._answer(contents[0])
-            except Exception:  # noqa: BLE001 - whatever it is, the agent waits for a reply
-                answered = self._dialogue.fault(contents[0])
-            if isinstance(answered, bytes) and not self._is_over():
-                self._write(answered)
-                if self._paused:
-                    self._pace()
-            else:
-                self._take(answered)
+        self._waiting.extend(contents)
+        if self._busy:
+            self._pace()
         else:
-            self._waiting.extend(contents)
-            if self._busy:
-                self._pace()
-            else:
-                self._work()
+            self._work()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The circuit is gone, and the session with it; what was begun is finished."""
@@ -240,7 +239,7 @@ class OMIProtocol(Protocol):
     def _answered(self, reply: bytes) -> None:
         self._busy = False
         self._ready.append(reply)
-        self._closing = self._closing or self._is_over()
+        self._closing = self._closing or self._dialogue.is_over()
         if not self._working:
             self._work()
 
@@ -272,6 +271,7 @@ class OMIProtocol(Protocol):
         if sent < len(data):
             self._hold()
             transport.write(data[sent:])
+            self._pace()
 
     def _hold(self) -> None:
         """Replies wait until the agent reads; its time runs."""

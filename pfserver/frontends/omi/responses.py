@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pfserver.wire.omi import ErrorType, OMIError, bunch_bytes
+from pfserver.wire.omi import ErrorType, OMIError, bunch, bunch_bytes, message
 from pfserver.wire.omi.header import LONG, SHORT
 
 #: A response without error up to its sequence and request id, which are the request's last 4 bytes of the header.
@@ -56,6 +56,18 @@ def too_long(response: bytes) -> bytes:
     if response[0] == SHORT.size - 1:
         return error_response(_VALUE_TOO_LONG, response[8:12])
     return lengthened([error_response(_VALUE_TOO_LONG, response[9:13])], [True])[0]
+
+
+def alone(responses: Sequence[bytes], limit: int) -> bytes:
+    """The only response to a message that is no bunch, as the message that is its reply, at most ``limit`` bytes."""
+    reply = message(responses[0])
+    return reply if len(reply) <= limit else message(too_long(responses[0]))
+
+
+def bunched(responses: Sequence[bytes], limit: int) -> bytes:
+    """Responses as the message that is the reply to a bunch, at most ``limit`` bytes."""
+    reply = bunch(responses)
+    return reply if len(reply) <= limit else bunch(fitting(responses, limit))
 
 
 def fitting(responses: Sequence[bytes], limit: int) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 from attrs import frozen
@@ -13,14 +14,15 @@ from twisted.logger import Logger
 from pfserver.errors import PFServerError
 from pfserver.frontends.omi import live
 from pfserver.frontends.omi.agents import READ, Agent
-from pfserver.frontends.omi.data import Data, Step, fail
+from pfserver.frontends.omi.data import Data, Step
 from pfserver.frontends.omi.errors import omi_error
 from pfserver.frontends.omi.jobs import JobRequests
 from pfserver.frontends.omi.keys import Keys, LiveReference
 from pfserver.frontends.omi.limits import Agreement
-from pfserver.frontends.omi.responses import FINE, error_response, fine_response
+from pfserver.frontends.omi.quick import PREFIX, Quick, run_steps
+from pfserver.frontends.omi.responses import error_response, fine_response
 from pfserver.frontends.omi.trees import JobTree, LockTree
-from pfserver.interfaces import IGlobals, IGlobalsView, ILocks
+from pfserver.interfaces import IGlobals, ILocks
 from pfserver.model import HeldLock
 from pfserver.wire.omi import (
     CancelJob,
@@ -38,9 +40,6 @@ from pfserver.wire.omi import (
     UnlockClient,
     parse_request,
 )
-
-#: The first bytes of a request of class 1 with a short header; its operation type follows, then 8 bytes of ids.
-_PREFIX = b"\x0b\x01\x00"
 
 
 @frozen(kw_only=True)
@@ -72,75 +71,21 @@ class Session:
         self._rooms = rooms
         self._requests = requests
         data = Data(rooms.keys, agent, agreement)
-        self._fetches = {_PREFIX + bytes([operation]): decode for operation, decode in data.fetches.items()}
-        self._read: Callable[..., bytes] = rooms.globals.read
-        self._updates = {_PREFIX + bytes([operation]): decode for operation, decode in data.updates.items()}
+        self.quick = Quick(rooms.globals, data, agreement.limits.message, self.refuse)
 
     def end(self) -> None:
         """The session is over: its locks are free, and a message that is still at work takes no more."""
         self.ended = True
         self._rooms.locks.release(self.number)
 
-    def fetch(self, part: bytes) -> bytes | None:
-        """The response to a request that only fetches from stored globals, most of what there is; None to any other.
-
-        The request has 12 bytes at least.
-        """
-        decode = self._fetches.get(part[:4])
-        if decode is None:
-            return None
-        try:
-            perform, argument = decode(part)
-            return FINE + part[8:12] + self._read(perform, argument)
-        except OMIError as error:
-            return error_response(error, part[8:12])
-        except LiveReference:
-            return None
-
-    def answer(self, parts: Sequence[bytes]) -> Sequence[bytes] | Deferred[Sequence[bytes]] | None:
+    def answer(self, parts: Sequence[bytes]) -> Deferred[Sequence[bytes]] | None:
         """The responses to the requests of one message, in order; None where one has no short header of class 1.
 
-        Every part has 12 bytes at least. What is on globals alone, nearly all there is, is answered at once or after
-        one commit; the rest takes the longer way.
+        Every part has 12 bytes at least. This can do all; most messages go the way of ``quick``.
         """
-        steps: list[Step] = []
-        add = steps.append
-        fetch, updates = self._fetches.get, False
-        for part in parts:
-            decode = fetch(part[:4])
-            if decode is None:
-                decode = self._updates.get(part[:4])
-                if decode is None:
-                    return self._answer_mixed(parts)
-                updates = True
-            try:
-                add(decode(part))
-            except OMIError as error:
-                add((fail, error))
-            except LiveReference:
-                return self._answer_mixed(parts)
-        run = partial(run_steps, parts, steps)
-        if not updates:
-            answered: list[bytes] = self._rooms.globals.read(run)
-            return answered
-        done = self._rooms.globals.write(run)
-        # What is not waited for has its result at once; callbacks would cost as much as the update.
-        if done.called and isinstance(done.result, list):
-            return done.result
-        return done.addErrback(self.refuse, parts)
-
-    def _answer_mixed(self, parts: Sequence[bytes]) -> Deferred[Sequence[bytes]] | None:
-        if any(part[:3] != _PREFIX for part in parts):
+        if any(part[:3] != PREFIX for part in parts):
             return None
         return Deferred.fromCoroutine(_Mixed(self, self._rooms, parts).answer())
-
-    def decode(self, part: bytes) -> tuple[Step, bool] | None:
-        """The step of a request on globals and whether it updates; None for any other request."""
-        if decode := self._fetches.get(part[:4]):
-            return decode(part), False
-        if decode := self._updates.get(part[:4]):
-            return decode(part), True
-        return None
 
     def refuse(self, failure: Any, parts: Sequence[bytes]) -> list[bytes]:
         """The responses where nothing of a message could be kept."""
@@ -187,17 +132,6 @@ class Session:
         return 0, (await self._requests.cancel(request.number)).pack()
 
 
-def run_steps(parts: Sequence[bytes], steps: Sequence[Step], view: IGlobalsView) -> list[bytes]:
-    """Carry out the steps of a message on one view; gives the responses."""
-    answers = []
-    for part, (perform, argument) in zip(parts, steps, strict=True):
-        try:
-            answers.append(FINE + part[8:12] + perform(view, argument))
-        except OMIError as error:
-            answers.append(error_response(error, part[8:12]))
-    return answers
-
-
 class _Mixed:
     """A message that is not on stored globals alone.
 
@@ -241,7 +175,7 @@ class _Mixed:
         if self._session.closing:
             raise OMIError(ErrorType.NO_SESSION)
         try:
-            decoded = self._session.decode(part)
+            decoded = self._session.quick.decode(part)
         except LiveReference as found:
             self._later.append((index, partial(self._live, operation, found.reference)))
             return
@@ -294,7 +228,10 @@ class _Mixed:
 
     async def _run_steps(self) -> None:
         parts = [self._parts[index] for index, _ in self._steps]
-        run = partial(run_steps, parts, [step for _, step in self._steps])
+        # All in one piece, as the steps of a bunch are.
+        ends = list(accumulate(map(len, parts)))
+        spans = list(zip([0, *ends], ends, strict=False))
+        run = partial(run_steps, b"".join(parts), spans, [step for _, step in self._steps])
         if self._updates:
             answers = await self._rooms.globals.write(run).addErrback(self._session.refuse, parts)
         else:

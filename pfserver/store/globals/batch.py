@@ -36,8 +36,8 @@ class Batch:
         """Whether it can go on; else :meth:`again` is needed."""
         return self._transaction is not None
 
-    def run(self, function: Callable[[IGlobalsUpdate], Any], allowance: int | None = None) -> Any:
-        """Call a function with what updates, and return its result; where it raises, nothing of it is kept.
+    def run(self, function: Callable[..., Any], allowance: int | None = None, *arguments: Any) -> Any:
+        """Call a function with what updates and its arguments; give its result. Where it raises, nothing of it is kept.
 
         Raises what it raises, ``TooMuch`` where it removes more nodes than the allowance, and ``lmdb.Error``.
         """
@@ -46,7 +46,7 @@ class Batch:
         self._update.allow(allowance)
         good = False
         try:
-            result = function(self._update)
+            result = function(self._update, *arguments)
             good = True
             return result
         except lmdb.Error:

@@ -129,6 +129,20 @@ class Globals:
             return waiting
         return self._start(function)
 
+    def try_write(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """See ``IGlobals``."""
+        batch = self._batch
+        if batch is None or not (self._is_lazy and batch.is_open):
+            return None
+        if self._queue or self._is_failing or self._closed is not None:
+            return None
+        try:
+            result = batch.run(function, REMOVALS, *arguments)
+        except (TooMuch, lmdb.Error):
+            return None
+        self._see_to_commit()
+        return result
+
     def _start(self, function: Function) -> Deferred[Any]:
         outcome = execute(self._run, function)
         result = outcome.result

@@ -6,7 +6,7 @@ the fields. The other way: ``pack`` of a header and of a request or reply, :func
 """
 
 from pfserver.wire.omi.errors import CircuitError, FormatError, OMIError
-from pfserver.wire.omi.frames import FrameReader, bunch, bunch_bytes, message, split_bunch
+from pfserver.wire.omi.frames import FrameReader, bunch, bunch_bytes, bunch_spans, message, split_bunch
 from pfserver.wire.omi.header import RequestHeader, ResponseHeader, split_request, split_response
 from pfserver.wire.omi.layout import Range
 from pfserver.wire.omi.numbers import CLASS, ERROR_TEXTS, MESSAGE_BYTES, ErrorType, Extension, Operation
@@ -109,6 +109,7 @@ __all__ = [
     "WideReply",
     "bunch",
     "bunch_bytes",
+    "bunch_spans",
     "message",
     "parse_reference",
     "parse_reply",

@@ -70,31 +70,39 @@ def message(content: bytes) -> bytes:
 
 def bunch(contents: Sequence[bytes]) -> bytes:
     """A message that is a bunch of requests or of responses."""
+    pack = _VI.pack
     parts = [b"", li(len(contents))]
     for content in contents:
-        parts += (_VI.pack(len(content)), content)
+        parts += (pack(len(content)), content)
     parts[0] = vi(sum(map(len, parts)))
     return b"".join(parts)
 
 
 def split_bunch(content: bytes) -> list[bytes]:
     """The requests or responses of a bunch. Raises ``FormatError`` where count and lengths do not fit exactly."""
-    if len(content) < 2:
+    return [content[start:end] for start, end in bunch_spans(content)]
+
+
+def bunch_spans(data: bytes, start: int = 0) -> list[tuple[int, int]]:
+    """Where the parts of a bunch begin and end, which itself begins at ``start``. Raises as :func:`split_bunch`."""
+    end = len(data)
+    if end < start + 2:
         raise FormatError("a bunch begins with its count")
-    count = content[0] | content[1] << 8
-    position, end = 2, len(content)
-    parts: list[bytes] = []
+    count = data[start] | data[start + 1] << 8
+    position = start + 2
+    spans: list[tuple[int, int]] = []
+    length_at = _VI.unpack_from
     for _ in range(count):
-        if position + 4 > end:
-            raise FormatError(f"a bunch of {count} ends after {len(parts)}")
-        length = _VI.unpack_from(content, position)[0]
-        position += 4 + length
+        begin = position + 4
+        if begin > end:
+            raise FormatError(f"a bunch of {count} ends after {len(spans)}")
+        position = begin + length_at(data, position)[0]
         if position > end:
-            raise FormatError(f"a part of {length} bytes ends behind its bunch")
-        parts.append(content[position - length : position])
+            raise FormatError(f"a part of {position - begin} bytes ends behind its bunch")
+        spans.append((begin, position))
     if position != end:
         raise FormatError(f"{end - position} bytes follow the last part of a bunch")
-    return parts
+    return spans
 
 
 def bunch_bytes(contents: Iterable[bytes]) -> int:

@@ -1,0 +1,163 @@
+"""The short way of a message: only globals that are stored, nearly all there is, from its bytes to those of its reply.
+
+Whatever else a message asks for, and most of what is wrong with one, is left to the longer way, which can do all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from struct import Struct
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from pfserver.frontends.omi.data import Data, Decode, Step, fail
+from pfserver.frontends.omi.keys import LiveReference
+from pfserver.frontends.omi.responses import FINE, alone, bunched, error_response
+from pfserver.interfaces import IGlobals, IGlobalsView
+from pfserver.wire.omi import FormatError, OMIError, bunch_spans
+from pfserver.wire.omi.header import SHORT
+
+#: The first bytes of a request of class 1 with a short header; its operation type follows, then 8 bytes of ids.
+PREFIX = b"\x0b\x01\x00"
+
+_HEADER = SHORT.size
+#: The length of a message, and the header of a response without error.
+_MESSAGE = Struct("<I8s4s")
+_LENGTH = Struct("<I").unpack_from
+
+Span = tuple[int, int]
+
+
+class Quick:
+    """Answers messages of one session: those with their length before them, which has to be right, or without.
+
+    :param limit: the most bytes of a message, its length field included.
+    :param refuse: the responses to requests of which nothing could be kept, with the failure that says why.
+    """
+
+    def __init__(
+        self, globals_: IGlobals, data: Data, limit: int, refuse: Callable[[Any, Sequence[bytes]], list[bytes]]
+    ) -> None:
+        self._fetches = _by_header(data.fetches)
+        self._updates = _by_header(data.updates)
+        self._limit = limit
+        self._refuse = refuse
+        self._read: Callable[..., Any] = globals_.read
+        self._globals = globals_
+        self._try_write: Callable[..., Any] = globals_.try_write
+
+    def one(self, data: bytes, start: int) -> bytes | Deferred[bytes] | None:
+        """The reply to a message of one request, which begins at ``start``, at once or after its commit.
+
+        None where the longer way has to be gone: nothing is done then.
+        """
+        end = len(data)
+        if start and not self._is_whole(data, end):
+            return None
+        kind = data[start : start + 4]
+        decode = self._fetches.get(kind)
+        try:
+            if decode is not None:
+                body = self._read(*decode(data, start, end))
+            else:
+                decode = self._updates.get(kind)
+                if decode is None:
+                    return None
+                step = decode(data, start, end)
+                body = self._try_write(*step)
+                if body is None:
+                    return self._written(data, [(start, end)], [step], alone)
+        except (OMIError, LiveReference):
+            return None
+        length = _HEADER + len(body)
+        ids = data[start + 8 : start + _HEADER]
+        if length + 4 > self._limit:
+            return alone([FINE + ids + body], self._limit)
+        reply: bytes = _MESSAGE.pack(length, FINE, ids) + body
+        return reply
+
+    def many(self, data: bytes, start: int) -> bytes | Deferred[bytes] | None:
+        """The reply to a bunch, which begins at ``start``, at once or after one commit; None as for :meth:`one`."""
+        end = len(data)
+        if start and not self._is_whole(data, end):
+            return None
+        try:
+            spans = bunch_spans(data, start)
+        except FormatError:
+            return None
+        decoded = self._decoded(data, spans)
+        if decoded is None:
+            return None
+        steps, updates = decoded
+        if updates:
+            return self._written(data, spans, steps, bunched)
+        return bunched(self._read(partial(run_steps, data, spans, steps)), self._limit)
+
+    def _is_whole(self, data: bytes, size: int) -> bool:
+        """Whether this is one message, all of it and nothing more, with its length."""
+        return size >= 4 and 4 + _LENGTH(data)[0] == size <= self._limit
+
+    def _written(
+        self, data: bytes, spans: Sequence[Span], steps: Sequence[Step], reply: Callable[[Sequence[bytes], int], bytes]
+    ) -> bytes | Deferred[bytes]:
+        """The reply when all is written."""
+        done = self._globals.write(partial(run_steps, data, spans, steps))
+        # What is not waited for has its result at once; callbacks would cost as much as the update.
+        if done.called and isinstance(done.result, list):
+            return reply(done.result, self._limit)
+        done.addErrback(self._refuse, [data[begin:end] for begin, end in spans])
+        return done.addCallback(reply, self._limit)
+
+    def _decoded(self, data: bytes, spans: Sequence[Span]) -> tuple[list[Step], bool] | None:
+        """The steps of a bunch and whether any of them updates; None where one is not on stored globals."""
+        steps: list[Step] = []
+        add = steps.append
+        fetch, updates = self._fetches.get, False
+        for start, end in spans:
+            kind = data[start : start + 4]
+            decode = fetch(kind)
+            if decode is None:
+                decode = self._updates.get(kind)
+                if decode is None:
+                    return None
+                updates = True
+            try:
+                add(decode(data, start, end))
+            except OMIError as error:
+                if end - start < _HEADER:
+                    return None
+                add((fail, error))
+            except LiveReference:
+                return None
+        return steps, updates
+
+    def decode(self, part: bytes) -> tuple[Step, bool] | None:
+        """The step of a request on globals and whether it updates; None for any other request.
+
+        Raises ``OMIError``, ``LiveReference``.
+        """
+        if decode := self._fetches.get(part[:4]):
+            return decode(part, 0, len(part)), False
+        if decode := self._updates.get(part[:4]):
+            return decode(part, 0, len(part)), True
+        return None
+
+
+def _by_header(decoders: Any) -> dict[bytes, Decode]:
+    """Decoders by the bytes that a request begins with."""
+    return {PREFIX + bytes([operation]): decode for operation, decode in decoders.items()}
+
+
+def run_steps(data: bytes, spans: Sequence[Span], steps: Sequence[Step], view: IGlobalsView) -> list[bytes]:
+    """Carry out the steps of a message on one view; gives the responses."""
+    answers: list[bytes] = []
+    add = answers.append
+    for (start, _), (perform, argument) in zip(spans, steps, strict=True):
+        ids = data[start + 8 : start + _HEADER]
+        try:
+            add(FINE + ids + perform(view, argument))
+        except OMIError as error:
+            add(error_response(error, ids))
+    return answers

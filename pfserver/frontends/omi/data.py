@@ -45,13 +45,13 @@ class Data:
         self._value = limits.value
         self._subscript = limits.subscript
         self._reference = limits.reference
-        self._fetch_cache = keys.cache(agent, limits, Purpose.FETCH)
+        fetched = keys.cache(agent, limits, Purpose.FETCH)
         self._update_cache = keys.cache(agent, limits, Purpose.UPDATE)
         self._walk_cache = keys.cache(agent, limits, Purpose.WALK)
         wide = agreement.is_wide
         self.fetches: Mapping[int, Decode] = {
-            Operation.GET: self._of(self._fetch_cache, self._wide_node if wide else self._get),
-            Operation.DEFINE: self._of(self._fetch_cache, self._wide_node if wide else self._define),
+            Operation.GET: self._of(fetched, self._wide_node) if wide else self._of_node(fetched, self._get),
+            Operation.DEFINE: self._of(fetched, self._wide_node) if wide else self._of_node(fetched, self._define),
             Operation.ORDER: self._decode_wide_order if wide else self._of(self._walk_cache, self._order),
             Operation.NEXT: self._of(keys.cache(agent, limits, Purpose.NEXT), self._next),
             Operation.REVERSE_ORDER: self._of(self._walk_cache, self._reverse_order),
@@ -80,6 +80,17 @@ class Data:
 
         return decode
 
+    @staticmethod
+    def _of_node(cache: KeyCache, perform: Perform) -> Decode:
+        """The same where the key is all that is needed of it."""
+        known, node = cache.nodes.get, cache.node
+
+        def decode(data: bytes, start: int, end: int) -> Step:
+            field = data[start + _BODY : end]
+            return perform, known(field) or node(field)
+
+        return decode
+
     def _decode_wide_order(self, data: bytes, start: int, end: int) -> Step:
         field = data[start + _BODY : end]
         key = self._walk_cache.known.get(field) or self._walk_cache.resolve(field)
@@ -97,14 +108,14 @@ class Data:
             raise FormatError("a value's length is not that of its field")
         field = data[start:middle]
         cache = self._update_cache
-        key = cache.known.get(field) or cache.resolve(field)
+        key = cache.nodes.get(field) or cache.node(field)
         if len(value) > self._value:
             raise OMIError(ErrorType.VALUE_TOO_LONG)
-        return self._set, (key.key, value)
+        return self._set, (key, value)
 
     def _decode_kill(self, data: bytes, start: int, end: int) -> Step:
         field = data[start + _BODY + 1 : end]
-        return self._kill, self._update_cache.known.get(field) or self._update_cache.resolve(field)
+        return self._kill, self._update_cache.nodes.get(field) or self._update_cache.node(field)
 
     def _decode_set_piece(self, data: bytes, start: int, end: int) -> Step:
         fields = Fields(data[start + _BODY : end])
@@ -112,7 +123,7 @@ class Data:
         reference, value = fields.ls(), fields.ls()
         place = fields.li(), fields.li(), fields.ss()
         fields.end()
-        return self._set_piece, (self._update_cache.resolve(ls(reference)).key, value, *place)
+        return self._set_piece, (self._update_cache.node(ls(reference)), value, *place)
 
     def _decode_set_extract(self, data: bytes, start: int, end: int) -> Step:
         fields = Fields(data[start + _BODY : end])
@@ -120,18 +131,18 @@ class Data:
         reference, value = fields.ls(), fields.ls()
         place = fields.li(), fields.li()
         fields.end()
-        return self._set_extract, (self._update_cache.resolve(ls(reference)).key, value, *place)
+        return self._set_extract, (self._update_cache.node(ls(reference)), value, *place)
 
     def _decode_increment(self, data: bytes, start: int, end: int) -> Step:
         fields = Fields(data[start + _BODY : end])
         reference, amount = fields.ls(), fields.ls()
         fields.end()
-        return self._increment, (self._update_cache.resolve(ls(reference)).key, amount)
+        return self._increment, (self._update_cache.node(ls(reference)), amount)
 
     # -- fetches --------
 
-    def _get(self, view: IGlobalsView, key: Key) -> bytes:
-        value = view.get(key.key)
+    def _get(self, view: IGlobalsView, key: bytes) -> bytes:
+        value = view.get(key)
         if value is None:
             return _UNDEFINED
         length = len(value)
@@ -140,8 +151,8 @@ class Data:
         return _DEFINED.pack(1, length) + value
 
     @staticmethod
-    def _define(view: IGlobalsView, key: Key) -> bytes:
-        return view.define(key.key).to_bytes(1, "little")
+    def _define(view: IGlobalsView, key: bytes) -> bytes:
+        return view.define(key).to_bytes(1, "little")
 
     def _order(self, view: IGlobalsView, key: Key) -> bytes:
         subscript = view.order(key.key)
@@ -163,7 +174,7 @@ class Data:
         return self._query(view, key, True)
 
     def _wide_node(self, view: IGlobalsView, key: Key) -> bytes:
-        return self._order(view, key) + self._define(view, key) + self._get(view, key)
+        return self._order(view, key) + self._define(view, key.key) + self._get(view, key.key)
 
     def _wide_order(self, view: IGlobalsView, argument: tuple[Key, tuple[bytes, bytes, list[bytes]]]) -> bytes:
         key, (environment, name, subscripts) = argument
@@ -171,7 +182,7 @@ class Data:
         if not found:
             return b"\0\0" + _UNDEFINED
         place = (found, []) if key.is_name else (name, [*subscripts[:-1], found])
-        node = Key(self._globals.key(environment, *place), False, b"")
+        node = self._globals.key(environment, *place)
         return self._order(view, key) + self._define(view, node) + self._get(view, node)
 
     def _short(self, subscript: bytes) -> bytes:
@@ -196,8 +207,8 @@ class Data:
         return b""
 
     @staticmethod
-    def _kill(update: IGlobalsUpdate, key: Key) -> bytes:
-        update.kill(key.key)
+    def _kill(update: IGlobalsUpdate, key: bytes) -> bytes:
+        update.kill(key)
         return b""
 
     def _set_piece(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes, int, int, bytes]) -> bytes:

@@ -63,11 +63,22 @@ class KeyCache:
     purpose: Purpose
     known: dict[bytes, Key] = field(factory=dict)
     """By the LS field of a request, with its length; read by the sessions themselves, as this is where time goes."""
+    nodes: dict[bytes, bytes] = field(factory=dict)
+    """The same of nodes of which nothing but the key is needed: what is remembered in less is found sooner."""
     names: dict[bytes, bytes] = field(factory=dict)
     """By environment and name as they are in a reference, the keys of globals that may be used."""
 
     def resolve(self, data: bytes) -> Key:
-        """The key of a field that is not known yet. Raises ``OMIError``, ``LiveReference``."""
+        """The key of a field that is not in ``known`` yet. Raises ``OMIError``, ``LiveReference``."""
+        key = self.known[data] = self._key(data)
+        return key
+
+    def node(self, data: bytes) -> bytes:
+        """The key of a field that is not in ``nodes`` yet. Raises as :meth:`resolve`."""
+        key = self.nodes[data] = self._key(data).key
+        return key
+
+    def _key(self, data: bytes) -> Key:
         end = len(data)
         if end < 2 or end != 2 + (data[0] | data[1] << 8):
             raise FormatError("a reference's length is not that of its field")
@@ -93,10 +104,8 @@ class KeyCache:
             packed = self.keys.globals.below(base, subscripts)
         except ReferenceTooLong:
             raise OMIError(ErrorType.REFERENCE_TOO_LONG) from None
-        key = Key(packed, not subscripts, prefix)
         self.keys.make_room(end + len(packed) + len(prefix))
-        self.known[data] = key
-        return key
+        return Key(packed, not subscripts, prefix)
 
     def _name(self, prefix: bytes, subscripts: list[bytes], size: int) -> bytes:
         """The key of a global that was not named yet, if the agent may name it."""
@@ -167,4 +176,5 @@ class Keys:
             self._bytes = 0
             for cache in list(self._caches.values()):
                 cache.known.clear()
+                cache.nodes.clear()
                 cache.names.clear()

@@ -124,6 +124,8 @@ def keep(one: Measurement, command: str, printed: str) -> None:
     kept = {part.splitlines()[0].removeprefix("## "): part.rstrip() + "\n" for part in sections[1:]}
     kept[one.title] = section
     order = [each.title for each in MEASUREMENTS if each.title in kept]
+    # What somebody has written beside them stays behind them.
+    order += [title for title in kept if title not in order]
     RESULTS.write_text(HEADER + "\n" + "\n".join(kept[title] for title in order), encoding="utf-8")
 
 

@@ -71,7 +71,7 @@ class Bare:
             source=str(folder / project.source), root=folder, query=query(records).replace("&lt;", "<")
         )
         rows = []
-        with Records([SqlSource()]).open(origin) as source:
+        with Records([SqlSource()], scratch).open(origin) as source:
             for record in source:
                 values, _ = rules.evaluate({**project.variables, **record}, job)
                 rows.append({**project.variables, **record, **values})

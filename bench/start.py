@@ -58,7 +58,7 @@ def fill(state: Path, count: int) -> None:
     database = Database(f"sqlite:///{state / 'jobs.sqlite'}", reactor)
 
     async def work() -> None:
-        store = JobStore(database, reactor)  # type: ignore[arg-type]
+        store = JobStore(database, reactor)
         for begin in range(0, count, 1000):
             requests = [JobRequest(project="noop", backend="noop")] * min(1000, count - begin)
             await store.add(requests, messages=[(114, "a note")])
@@ -69,10 +69,10 @@ def fill(state: Path, count: int) -> None:
 
     def begin() -> None:
         database.open()
-        Deferred.fromCoroutine(work()).addErrback(print).addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+        Deferred.fromCoroutine(work()).addErrback(print).addBoth(lambda _: reactor.stop())
 
-    reactor.callWhenRunning(begin)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.callWhenRunning(begin)
+    reactor.run()
     database.close()
 
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -113,7 +114,7 @@ def main() -> None:
         procrastinate = peers.Procrastinate(stack.enter_context(postgresql(folder / "postgresql")), given.clients)
         stack.callback(procrastinate.close)
         celery = peers.Celery(stack.enter_context(peers.redis(folder / "redis")), given.clients)
-        contestants = [Ours(server, given.clients), celery, procrastinate]
+        contestants: list[Any] = [Ours(server, given.clients), celery, procrastinate]
         print(f"{given.jobs} jobs, {given.clients} clients at once, rounds: {given.repeat}")
         for title, what in (("durable submit", "submit"), ("submit to stored outcome", "all_done")):
             rates: dict[str, list[float]] = {one.name: [] for one in contestants}

@@ -265,6 +265,79 @@ class IntervalTests(Case):
         self.assertEqual([value_of(again), value_of(again, b"1")], [b"answered", b"later"])
 
 
+class AtOnceTests(Case):
+    """``try_write``: at once or not at all."""
+
+    def setUp(self) -> None:
+        self.globals = self.make(durability="interval", interval=3600, map_size=1 << 20)
+        self.successResultOf(self.globals.write(setter(self.globals, b"before")))
+        self.key = self.globals.key(b"", b"X", [b"1"])
+
+    def put(self, update: Any, value: bytes) -> bytes:
+        update.set(self.key, value)
+        return b"done"
+
+    def test_it_is_seen(self) -> None:
+        self.assertEqual(self.globals.try_write(self.put, b"v"), b"done")
+        self.assertEqual(value_of(self.globals, b"1"), b"v")
+
+    async def test_it_is_on_disk_after_the_commit(self) -> None:
+        self.globals.try_write(self.put, b"v")
+        await self.globals.close()
+        self.assertEqual(value_of(self.make(self.globals._file._folder), b"1"), b"v")
+
+    def test_it_counts_for_the_limit(self) -> None:
+        self.patch(service, "OPEN_LIMIT", 3)
+        self.assertEqual([self.globals.try_write(self.put, b"v") for _ in range(3)], [b"done", b"done", None])
+        self.assertIsNone(self.globals._batch)
+
+    async def test_not_where_it_is_waited_for(self) -> None:
+        safe = self.make()
+        waiting = safe.write(setter(safe, b"v"))
+        self.assertIsNone(safe.try_write(self.put, b"v"))
+        await waiting
+        self.assertIsNone(value_of(safe, b"1"))
+
+    def test_what_raises_leaves_nothing(self) -> None:
+        def fail(update: Any) -> None:
+            self.put(update, b"v")
+            raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, self.globals.try_write, fail)
+        self.assertEqual([value_of(self.globals), value_of(self.globals, b"1")], [b"before", None])
+
+    def test_what_takes_long_is_not_done(self) -> None:
+        self.patch(service, "REMOVALS", 1)
+        self.globals.try_write(self.put, b"v")
+        everything = self.globals.key(b"", b"X", [])
+        self.assertIsNone(self.globals.try_write(lambda update: update.kill(everything) or b"done"))
+        self.assertEqual([value_of(self.globals), value_of(self.globals, b"1")], [b"before", b"v"])
+
+    def test_what_does_not_fit_into_the_map_is_written_when_it_has_grown(self) -> None:
+        keys = [self.globals.key(b"", b"X", [b"%d" % number]) for number in range(2000)]
+
+        def fill(update: Any) -> bytes:
+            for key in keys:
+                update.set(key, b"v" * 1000)
+            return b"done"
+
+        self.assertIsNone(self.globals.try_write(fill))
+        self.assertEqual([value_of(self.globals), value_of(self.globals, b"1")], [b"before", None])
+        self.assertEqual(self.successResultOf(self.globals.write(fill)), b"done")
+        self.assertEqual(self.globals.try_write(self.put, b"w"), b"done")
+        self.assertEqual([value_of(self.globals, b"1"), value_of(self.globals, b"1999")], [b"w", b"v" * 1000])
+
+    async def test_not_while_the_disk_is_full_and_not_after_the_end(self) -> None:
+        with mock.patch.object(Batch, "commit", _no_space):
+            self.globals._commit()
+        self.assertIsNone(self.globals.try_write(self.put, b"v"))
+        self.globals._commit()
+        self.successResultOf(self.globals.write(setter(self.globals, b"later")))
+        closing = self.globals.close()
+        self.assertIsNone(self.globals.try_write(self.put, b"v"))
+        await closing
+
+
 class GrowthTests(Case):
     async def _fill(self, durability: str) -> None:
         folder = Path(self.mktemp())

@@ -54,7 +54,7 @@ class IGlobals(Interface):
         """
 
     def try_write(function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call ``function(update, *arguments)`` at once where nobody waits for updates, and return its result, not None.
+        """Call ``function(update, *arguments)`` at once where nobody waits for updates; gives its result, never None.
 
         None, and nothing is done, where updates are waited for or something stands in the way: :meth:`write` sees to
         that. Raises what ``function`` raises; none of its updates is kept then.

@@ -89,7 +89,7 @@ class Dialogue:
         answered = session.answer(parts) if min(map(len, parts), default=_HEADER) >= _HEADER else None
         if answered is None:
             return self._answer_unusual(session, parts)
-        return answered.addCallback(self._reply)
+        return answered.addCallback(self._reply) if isinstance(answered, Deferred) else self._reply(answered)
 
     def _answer_unusual(self, session: Session, parts: Sequence[bytes]) -> bytes | Deferred[bytes]:
         """A message with long headers (version 2), or with headers that cannot be used: nothing of it is done."""
@@ -104,6 +104,8 @@ class Dialogue:
         shorts = [shortened(part) for part in parts]
         answered = session.answer(shorts)
         assert answered is not None
+        if not isinstance(answered, Deferred):
+            return self._reply(lengthened(answered, longs))
         return answered.addCallback(lambda answers: self._reply(lengthened(answers, longs)))
 
     def _reply(self, responses: Sequence[bytes]) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 from struct import Struct
 from typing import Any
 
@@ -68,7 +69,10 @@ class Quick:
                 step = decode(data, start, end)
                 body = self._try_write(*step)
                 if body is None:
-                    return self._written(data, [(start, end)], [step], alone)
+                    answered = self._written(data, [(start, end)], [step])
+                    if isinstance(answered, Deferred):
+                        return answered.addCallback(alone, self._limit)
+                    return alone(answered, self._limit)
         except (OMIError, LiveReference):
             return None
         length = _HEADER + len(body)
@@ -87,28 +91,37 @@ class Quick:
             spans = bunch_spans(data, start)
         except FormatError:
             return None
+        answered = self.responses(data, spans)
+        if answered is None:
+            return None
+        if isinstance(answered, Deferred):
+            return answered.addCallback(bunched, self._limit)
+        return bunched(answered, self._limit)
+
+    def responses(self, data: bytes, spans: Sequence[Span]) -> list[bytes] | Deferred[list[bytes]] | None:
+        """The responses to the requests in these places, at once or after one commit; None as for :meth:`one`."""
         decoded = self._decoded(data, spans)
         if decoded is None:
             return None
         steps, updates = decoded
         if updates:
-            return self._written(data, spans, steps, bunched)
-        return bunched(self._read(partial(run_steps, data, spans, steps)), self._limit)
+            return self._written(data, spans, steps)
+        answered: list[bytes] = self._read(partial(run_steps, data, spans, steps))
+        return answered
 
     def _is_whole(self, data: bytes, size: int) -> bool:
         """Whether this is one message, all of it and nothing more, with its length."""
         return size >= 4 and 4 + _LENGTH(data)[0] == size <= self._limit
 
     def _written(
-        self, data: bytes, spans: Sequence[Span], steps: Sequence[Step], reply: Callable[[Sequence[bytes], int], bytes]
-    ) -> bytes | Deferred[bytes]:
-        """The reply when all is written."""
+        self, data: bytes, spans: Sequence[Span], steps: Sequence[Step]
+    ) -> list[bytes] | Deferred[list[bytes]]:
+        """The responses when all is written."""
         done = self._globals.write(partial(run_steps, data, spans, steps))
         # What is not waited for has its result at once; callbacks would cost as much as the update.
         if done.called and isinstance(done.result, list):
-            return reply(done.result, self._limit)
-        done.addErrback(self._refuse, [data[begin:end] for begin, end in spans])
-        return done.addCallback(reply, self._limit)
+            return done.result
+        return done.addErrback(self._refuse, [data[begin:end] for begin, end in spans])
 
     def _decoded(self, data: bytes, spans: Sequence[Span]) -> tuple[list[Step], bool] | None:
         """The steps of a bunch and whether any of them updates; None where one is not on stored globals."""
@@ -143,6 +156,12 @@ class Quick:
         if decode := self._updates.get(part[:4]):
             return decode(part, 0, len(part)), True
         return None
+
+
+def joined(parts: Sequence[bytes]) -> tuple[bytes, list[Span]]:
+    """Requests in one piece, as they are in a bunch, and where each begins and ends."""
+    ends = list(accumulate(map(len, parts)))
+    return b"".join(parts), list(pairwise([0, *ends]))
 
 
 def _by_header(decoders: Any) -> dict[bytes, Decode]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 from attrs import frozen
@@ -19,7 +18,7 @@ from pfserver.frontends.omi.errors import omi_error
 from pfserver.frontends.omi.jobs import JobRequests
 from pfserver.frontends.omi.keys import Keys, LiveReference
 from pfserver.frontends.omi.limits import Agreement
-from pfserver.frontends.omi.quick import PREFIX, Quick, run_steps
+from pfserver.frontends.omi.quick import PREFIX, Quick, joined, run_steps
 from pfserver.frontends.omi.responses import error_response, fine_response
 from pfserver.frontends.omi.trees import JobTree, LockTree
 from pfserver.interfaces import IGlobals, ILocks
@@ -78,13 +77,16 @@ class Session:
         self.ended = True
         self._rooms.locks.release(self.number)
 
-    def answer(self, parts: Sequence[bytes]) -> Deferred[Sequence[bytes]] | None:
+    def answer(self, parts: Sequence[bytes]) -> list[bytes] | Deferred[list[bytes]] | None:
         """The responses to the requests of one message, in order; None where one has no short header of class 1.
 
-        Every part has 12 bytes at least. This can do all; most messages go the way of ``quick``.
+        Every part has 12 bytes at least. What is on stored globals alone is done as ``quick`` does it; this can do all.
         """
         if any(part[:3] != PREFIX for part in parts):
             return None
+        answered = self.quick.responses(*joined(parts))
+        if answered is not None:
+            return answered
         return Deferred.fromCoroutine(_Mixed(self, self._rooms, parts).answer())
 
     def refuse(self, failure: Any, parts: Sequence[bytes]) -> list[bytes]:
@@ -151,7 +153,7 @@ class _Mixed:
         self._later: list[tuple[int, Callable[[], Any]]] = []
         self._at_the_end: list[Callable[[], None]] = []
 
-    async def answer(self) -> Sequence[bytes]:
+    async def answer(self) -> list[bytes]:
         """The responses."""
         for index, part in enumerate(self._parts):
             try:
@@ -228,10 +230,7 @@ class _Mixed:
 
     async def _run_steps(self) -> None:
         parts = [self._parts[index] for index, _ in self._steps]
-        # All in one piece, as the steps of a bunch are.
-        ends = list(accumulate(map(len, parts)))
-        spans = list(zip([0, *ends], ends, strict=False))
-        run = partial(run_steps, b"".join(parts), spans, [step for _, step in self._steps])
+        run = partial(run_steps, *joined(parts), [step for _, step in self._steps])
         if self._updates:
             answers = await self._rooms.globals.write(run).addErrback(self._session.refuse, parts)
         else:

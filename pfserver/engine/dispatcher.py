@@ -24,7 +24,10 @@ RETRY_DELAY = 1.0
 class Dispatcher:
     """Claims and runs the jobs of one queue.
 
-    :param slots: jobs that run at once.
+    A job that is produced leaves its slot to the next while its outcome is being stored: the claim of that one shares
+    the commit. No more than twice the slots are taken in all, however long the disk refuses.
+
+    :param slots: jobs that are produced at once.
     :param first: messages that each claimed job begins with.
     :param poll: seconds between looks into a store that other servers fill too; None where there are none.
     """
@@ -44,6 +47,7 @@ class Dispatcher:
         self.queue = queue
         self.slots = slots
         self.runs: dict[int, Run] = {}
+        self._produced: set[int] = set()
         self._backends = backends
         self._tools = tools
         self._first = first
@@ -83,15 +87,18 @@ class Dispatcher:
     def wake(self) -> None:
         """There may be jobs in the queue."""
         self._dirty = True
-        if self._active and not self._claiming and len(self.runs) < self.slots and self._backends:
+        if self._active and not self._claiming and self._free() > 0 and self._backends:
             self._claiming = True
             Deferred.fromCoroutine(self._claim()).addErrback(self._claim_failed)
+
+    def _free(self) -> int:
+        return min(self.slots - len(self.runs) + len(self._produced), 2 * self.slots - len(self.runs))
 
     async def _claim(self) -> None:
         try:
             # Jobs mostly end together, since commits are shared: a turn of the reactor later one claim serves all.
             await deferLater(self._tools.clock, 0)
-            while self._active and self._dirty and (free := self.slots - len(self.runs)) > 0:
+            while self._active and self._dirty and (free := self._free()) > 0:
                 self._dirty = False
                 jobs = await self._tools.store.claim(
                     self.queue, tuple(self._backends), free, node=self._tools.node, messages=self._first
@@ -125,7 +132,7 @@ class Dispatcher:
         self.wake()
 
     def _begin(self, job: Job) -> None:
-        run = Run(job, self._backends[job.request.backend], self._tools)
+        run = Run(job, self._backends[job.request.backend], self._tools, self._was_produced)
         self.runs[job.id] = run
         self._tools.feed.told(job, self._first)
         done = Deferred.fromCoroutine(run.execute())
@@ -147,8 +154,14 @@ class Dispatcher:
         self.log.failure("job.not-ended", failure, transaction=job.transaction_id)
         return False
 
+    def _was_produced(self, job_id: int) -> None:
+        self._produced.add(job_id)
+        if self._dirty:
+            self.wake()
+
     def _ended(self, given_back: bool, job_id: int) -> None:
         del self.runs[job_id]
+        self._produced.discard(job_id)
         self._dirty = self._dirty or given_back
         self._check_idle()
         if self._dirty:

@@ -27,15 +27,19 @@ Result = TypeVar("Result")
 
 @implementer(IReporter)
 class Run:
-    """Takes a claimed job to its outcome, or back to its queue. See ``IReporter`` for what the backend sees."""
+    """Takes a claimed job to its outcome, or back to its queue. See ``IReporter`` for what the backend sees.
+
+    :param produced: called with the job's id once nothing but its outcome is left to store.
+    """
 
     log = Logger()
 
-    def __init__(self, job: Job, backend: IBackend, tools: Tools) -> None:
+    def __init__(self, job: Job, backend: IBackend, tools: Tools, produced: Callable[[int], None]) -> None:
         self.job = job
         self.cancelled = False
         self._backend = backend
         self._tools = tools
+        self._produced = produced
         self._reports = Reports(job, tools, self.notice)
         self._folder: Path | None = None
         self._cancel_waiters: list[Deferred[None]] = []
@@ -151,6 +155,7 @@ class Run:
         async def store() -> None:
             await self._reports.finish(outcome)
 
+        self._produced(self.job.id)
         await self._until_written(store)
         self.log.info(
             "job.done",

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from twisted.logger import (
     FileLogObserver,
-    FilteringLogObserver,
     ILogObserver,
     LogEvent,
     LogLevel,
-    LogLevelFilterPredicate,
     formatEvent,
 )
 from twisted.python.logfile import LogFile
+from zope.interface import provider
 
 #: Fields that Twisted's older logging adds; they say nothing more.
 _NOISE = frozenset({"format", "isError", "message", "system", "time", "why", "failure", "factory"})
+
+#: Whether a value can be told from what surrounds it without quotes.
+_PLAIN = re.compile(r'[^\s"=]+').fullmatch
+
+#: Levels that are not written.
+_UNTOLD = (None, LogLevel.debug)
 
 
 def observer(options: Mapping[str, Any], style: str) -> ILogObserver | None:
@@ -38,7 +45,15 @@ def observer(options: Mapping[str, Any], style: str) -> ILogObserver | None:
     else:
         output = _log_file(Path(name or "twistd.log").absolute())
     lines = FileLogObserver(output, json_line if style == "json" else text_line)
-    return FilteringLogObserver(lines, [LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)])
+
+    @provider(ILogObserver)
+    def tell(event: LogEvent) -> None:
+        # One level for all; Twisted's own filter would look it up by the event's source.
+        if event.get("log_level") not in _UNTOLD:
+            lines(event)
+
+    told: ILogObserver = tell
+    return told
 
 
 def _log_file(path: Path) -> Any:
@@ -47,7 +62,7 @@ def _log_file(path: Path) -> Any:
 
 def text_line(event: LogEvent) -> str | None:
     """``2026-01-31T12:00:00+00:00 info job.done transaction=T0000001 …`` and, for a failure, its traceback."""
-    what = formatEvent(event)
+    what = _what(event)
     if not what:
         return None
     fields = "".join(f" {key}={_word(value)}" for key, value in _fields(event))
@@ -57,7 +72,7 @@ def text_line(event: LogEvent) -> str | None:
 
 def json_line(event: LogEvent) -> str | None:
     """The same as one JSON object a line."""
-    what = formatEvent(event)
+    what = _what(event)
     if not what:
         return None
     record = {
@@ -73,23 +88,36 @@ def json_line(event: LogEvent) -> str | None:
     return json.dumps(record, default=str, ensure_ascii=False) + "\n"
 
 
+def _what(event: LogEvent) -> str:
+    """An event's text; mostly its name, in which there is nothing to fill in."""
+    text = event.get("log_format")
+    return text if type(text) is str and "{" not in text and "}" not in text else formatEvent(event)
+
+
 def _fields(event: LogEvent, *, mentioned: bool = False) -> Iterator[tuple[str, Any]]:
     """An event's own fields; not those that its text holds already, unless asked for."""
     if not str(event.get("log_namespace", "")).startswith("pfserver"):
         return
     text = event.get("log_format") or ""
+    plain = mentioned or "{" not in text
     for key, value in event.items():
-        if not key.startswith("log_") and key not in _NOISE and (mentioned or f"{{{key}" not in text):
+        if key[:4] != "log_" and key not in _NOISE and (plain or f"{{{key}" not in text):
             yield key, value
 
 
 def _word(value: Any) -> str:
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or any(c.isspace() or c in '"=' for c in text) else text
+    return text if _PLAIN(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _time(event: LogEvent) -> str:
-    return datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds")
+    second, rest = divmod(event["log_time"], 1)
+    return f"{_second(int(second))}.{int(rest * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=2)
+def _second(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _one_event(text: str) -> str:

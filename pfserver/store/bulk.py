@@ -44,14 +44,11 @@ class Bulk:
 
 
 def keep_in_hand(connection: sa.Connection) -> None:
-    """Let this connection keep jobs in hand: only where nobody else can change them."""
+    """Let this connection keep jobs in hand, from none: only where nobody else can change them.
+
+    It is to be asked again after a transaction that failed: what jobs were told to be was not committed.
+    """
     connection.info[_KEY] = {}
-
-
-def forget_all(connection: sa.Connection) -> None:
-    """Forget all jobs: what they were told to be was not committed."""
-    if _KEY in connection.info:
-        connection.info[_KEY] = {}
 
 
 def in_hand(connection: sa.Connection, ids: Iterable[int]) -> dict[int, Job]:

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pfserver.errors import PFServerError, StoreUnavailable
-from pfserver.store.bulk import forget_all, keep_in_hand
+from pfserver.store.bulk import keep_in_hand
 
 #: So many writes go into one commit at most: a bound on how long the first of them waits.
 GROUP_LIMIT = 1000
@@ -61,6 +61,7 @@ class Database:
         self._readers = ThreadPool(1, READERS, name="pfserver-store-reader")
         self._writing = _engine(self._url, read_only=False)
         self._reading = _engine(self._url, read_only=True)
+        self._writer_connection: sa.Connection | None = None
 
     @property
     def is_private(self) -> bool:
@@ -87,6 +88,9 @@ class Database:
             self._thread.join()
             self._thread = None
             self._readers.stop()
+        if self._writer_connection is not None:
+            self._writer_connection.close()
+            self._writer_connection = None
         self._writing.dispose()
         self._reading.dispose()
 
@@ -155,16 +159,21 @@ class Database:
     @contextmanager
     def _writer(self) -> Iterator[sa.Connection]:
         """A transaction. Jobs in hand are as committed, or forgotten."""
-        with self._writing.connect() as connection:
-            if self.is_private and not connection.info.get("pfserver-private"):
-                connection.info["pfserver-private"] = True
-                keep_in_hand(connection)
-            try:
-                with connection.begin():
-                    yield connection
-            except BaseException:
-                forget_all(connection)
-                raise
+        if not self.is_private:
+            with self._writing.begin() as connection:
+                yield connection
+            return
+        # One connection for good: to borrow it from the pool for each group costs as much as the commit.
+        if self._writer_connection is None:
+            self._writer_connection = self._writing.connect()
+            keep_in_hand(self._writer_connection)
+        try:
+            with self._writer_connection.begin():
+                yield self._writer_connection
+        except BaseException:
+            self._writer_connection.close()
+            self._writer_connection = None
+            raise
 
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, PFServerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,7 +23,7 @@ from pfserver.errors import (
     WorkerLost,
 )
 from pfserver.interfaces import IReporter
-from pfserver.model import Artifact, JobRequest, Outcome, Progress, State
+from pfserver.model import Artifact, Job, JobRequest, Outcome, Progress, State
 from pfserver.numbers import Number
 from tests.engine.support import EngineCase
 
@@ -120,6 +121,42 @@ class QueueTests(EngineCase):
         await self.until(lambda: low[2].id in gates and night[1].id in gates)
         for job in (low[2], night[1]):
             gates[job.id].callback(Outcome.COMPLETED)
+            await self.ended(job)
+
+    async def test_a_job_that_is_produced_leaves_its_slot_while_its_outcome_is_stored(self) -> None:
+        """Two slots: the outcomes of two jobs wait for the disk, two more are at work, and no fifth is taken."""
+        begun: list[int] = []
+        stored: list[Deferred[None]] = []
+        finish = self.store.finish
+
+        async def work(reporter: IReporter) -> Outcome:
+            begun.append(reporter.job.id)
+            return Outcome.COMPLETED
+
+        async def slow_finish(*args: Any, **how: Any) -> Job:
+            stored.append(Deferred())
+            await stored[-1]
+            return await finish(*args, **how)
+
+        self.backend.work = work
+        self.patch(self.store, "finish", slow_finish)
+        jobs = [await self.submit() for _ in range(7)]
+        await self.until(lambda: len(stored) == 4)
+        for _ in range(20):
+            await self.until(lambda: True)
+            await self.engine.queue_length()
+        self.assertEqual(begun, [job.id for job in jobs[:4]])
+        self.assertEqual(await self.engine.queue_length(), 3)
+        stored[0].callback(None)
+        await self.until(lambda: len(stored) == 5)
+        self.assertEqual(begun[4:], [jobs[4].id])
+        for waiting in stored[1:]:
+            waiting.callback(None)
+        self.patch(self.store, "finish", finish)
+        await self.until(lambda: len(stored) == 7 or len(begun) == 7)
+        for waiting in stored[5:]:
+            waiting.callback(None)
+        for job in jobs:
             await self.ended(job)
 
 

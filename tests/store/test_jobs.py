@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from twisted.internet import reactor
 from twisted.internet.task import Clock
-from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from pfserver.errors import LeaseLost, NoSuchJob, StoreUnavailable, WrongState
@@ -326,19 +327,20 @@ class FindTests(StoreCase):
 
 class FullDiskTests(StoreCase):
     async def test_a_full_disk_is_said_and_gone_when_there_is_room(self) -> None:
-        def limit(pages: int) -> None:
-            with self.database._writing.connect() as connection:
-                connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        def limit(connection: sa.Connection, counts: Sequence[int]) -> list[None]:
+            # Of this connection only: the writer's.
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {counts[-1]}")
+            return [None] * len(counts)
 
         await self.add()
-        await deferToThread(limit, 1)
+        await self.database.write(limit, 1)
         with self.assertRaises(StoreUnavailable) as caught:
             for _ in range(100):
                 await self.add(request(variables={"big": "x" * 20_000}))
         self.assertIn("full", str(caught.exception))
         self.flushLoggedErrors()
         before = len(await self.store.find(after=0, limit=1000))
-        await deferToThread(limit, 1_000_000)
+        await self.database.write(limit, 1_000_000)
         [job] = await self.add()
         self.assertEqual(len(await self.store.find(after=0, limit=1000)), before + 1)
         self.assertEqual((await self.store.get(job.id)).id, job.id)

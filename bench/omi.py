@@ -11,6 +11,7 @@ second, as gtcm_server does; all others are answered when they are on disk.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import selectors
 import signal
@@ -258,14 +259,14 @@ def main() -> None:
             }
             for server in (theirs, *ours.values()):
                 fill(server, given.nodes)
-            measure(theirs, ours, lines(given.nodes, given.seconds), given.repeat)
+            measure(theirs, ours, lines(given.nodes, given.seconds), given.repeat, Path(scratch))
         finally:
             lazy.close()
             safe.close()
             peer.stop()
 
 
-def measure(theirs: Server, ours: dict[bool, Server], table: Sequence[Line], repeat: int) -> None:
+def measure(theirs: Server, ours: dict[bool, Server], table: Sequence[Line], repeat: int, scratch: Path) -> None:
     """Print the table, a line as soon as it is measured."""
     print(f"{'requests a second':46}{'gtcm_server':>12}{'pfserver':>12}{'ratio':>8}  target")
     medians = {}
@@ -276,7 +277,28 @@ def measure(theirs: Server, ours: dict[bool, Server], table: Sequence[Line], rep
         ratio = statistics.median(mine / other for other, mine in rounds)
         print(f"{line.text:46}{their:12,.0f}{our:12,.0f}{ratio:8.2f}  {line.target}", flush=True)
     disk, lazy = (rate for text, rate in medians.items() if "20 sessions" in text)
+    limit = statistics.median(scattered_pages(scratch) for _ in range(repeat))
     print(f"on disk against lazy, 20 sessions: {disk / lazy:.2f}")
+    print(f"on disk against as many scattered pages of 4 KiB on this disk ({limit:,.0f}/s): {disk / limit:.2f}")
+
+
+def scattered_pages(folder: Path, pages: int = 32_768, group: int = 1000, groups: int = 30) -> float:
+    """Pages of 4 KiB a second, all over a file of 128 MiB, with a flush after each thousand.
+
+    What sets on disk cannot exceed in a file of pages: those of many nodes are in different pages, each of which is
+    written anew.
+    """
+    with (folder / "pages").open("w+b", buffering=0) as file:
+        page, chance = random.randbytes(4096), random.Random(5)
+        for _ in range(pages):
+            file.write(page)
+        os.fsync(file)
+        begin = time.perf_counter()
+        for _ in range(groups):
+            for number in chance.sample(range(pages), group):
+                os.pwrite(file.fileno(), page, number * 4096)
+            os.fdatasync(file)
+        return group * groups / (time.perf_counter() - begin)
 
 
 if __name__ == "__main__":

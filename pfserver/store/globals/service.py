@@ -41,6 +41,8 @@ REMOVALS = 5_000
 
 #: How long a commit waits for those who were told last: this part of what the last one took, so many seconds at most.
 PATIENCE, PATIENCE_LIMIT = 0.5, 0.005
+#: With so many updates a batch goes to disk at once: its time is that of its pages, and the next batch uses it to gather.
+FULL = 500
 
 FAILING = "globals cannot be written at the moment; what was answered is kept"
 
@@ -196,7 +198,7 @@ class Globals:
     def _see_to_commit(self) -> None:
         assert self._batch is not None
         group = len(self._waiting)
-        if group >= GROUP_LIMIT or self._batch.size >= OPEN_LIMIT:
+        if group >= GROUP_LIMIT or self._batch.size >= (OPEN_LIMIT if self._is_lazy else FULL):
             self._commit()
         elif self._commit_call is None:
             is_complete = not self._is_lazy and group >= self._expected
@@ -290,6 +292,10 @@ class Globals:
         told, self._waiting = self._waiting, []
         if waiting is not None:
             told.append((waiting, result))
+        if self._queue and not self._is_lazy:
+            # The disk is given the next before those of this one are told, and those have the time to ask for more.
+            self._run_queue()
+            self._commit()
         for deferred, value in told:
             # A failure is what a function that takes long raised; the others are on disk all the same.
             deferred.callback(value)
@@ -309,14 +315,17 @@ class Globals:
 
     def _go_on(self, _: object = None) -> None:
         """Run what has queued up; close where that was asked for and nothing is left."""
-        while self._queue and not self._is_away:
-            function, waiting = self._queue.popleft()
-            self._start(function).chainDeferred(waiting)
+        self._run_queue()
         if self._closed is None or self._is_away:
             return
         self._commit()
         if not self._is_away and self._is_open:
             self._close(self._closed)
+
+    def _run_queue(self) -> None:
+        while self._queue and not self._is_away:
+            function, waiting = self._queue.popleft()
+            self._start(function).chainDeferred(waiting)
 
     def _close(self, closed: Deferred[None]) -> None:
         self._is_open = False

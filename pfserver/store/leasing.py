@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from attrs import define, evolve, field, frozen
 from pfserver.model import Job, State
 from pfserver.store.bulk import put_in_hand
 from pfserver.store.changes import INSERT_MESSAGES
-from pfserver.store.rows import JOB_COLUMNS, message_rows, row_to_job
+from pfserver.store.rows import JOB_COLUMNS, MUTABLE, job_to_changes, message_rows, row_to_job
 from pfserver.store.tables import JOBS
 from pfserver.store.waiting import IS_QUEUED, ORDER, Texts
 
@@ -26,6 +27,9 @@ LEASE_PAGE = 200
 
 #: Ids that are read at once to find those that were not refused yet; each costs about a microsecond.
 SKIM_PAGE = 5000
+
+#: What a lease changes.
+LEASED = ("state", "node", "attempts", "started_at", "lease_until", "messages")
 
 #: Jobs that are shown in one go; then others may write first.
 SHOWN_AT_ONCE = 500
@@ -92,13 +96,43 @@ def _lease(connection: sa.Connection, offer: LeaseOffer) -> Job | Again | None:
     return None
 
 
+# Statements are made once: to put one together costs more than its execution.
+
+_FIRST_ACCOUNT = (
+    sa.select(JOBS.c.account)
+    .where(IS_QUEUED, JOBS.c.backend == sa.bindparam("the_backend"))
+    .order_by(JOBS.c.account)
+    .limit(1)
+)
+_NEXT_ACCOUNT = _FIRST_ACCOUNT.where(JOBS.c.account > sa.bindparam("the_account"))
+
+
 def _accounts(connection: sa.Connection, backend: str) -> Iterator[str]:
     """The accounts that have waiting jobs: one step in the index for each, however many jobs they have."""
-    query = sa.select(JOBS.c.account).where(IS_QUEUED, JOBS.c.backend == backend).order_by(JOBS.c.account).limit(1)
-    account = connection.scalar(query)
+    account = connection.scalar(_FIRST_ACCOUNT, {"the_backend": backend})
     while account is not None:
         yield account
-        account = connection.scalar(query.where(JOBS.c.account > account))
+        account = connection.scalar(_NEXT_ACCOUNT, {"the_backend": backend, "the_account": account})
+
+
+@cache
+def _page(*, whole: bool, further: bool) -> sa.Select[Any]:
+    """The next jobs of an account, or only their ids; ``further``: those behind a job of the same queue."""
+    columns: Sequence[sa.ColumnElement[Any]] = JOB_COLUMNS if whole else (JOBS.c.id, JOBS.c.priority)
+    query = (
+        sa.select(*columns)
+        .where(IS_QUEUED, JOBS.c.backend == sa.bindparam("the_backend"), JOBS.c.account == sa.bindparam("the_account"))
+        .order_by(*ORDER)
+        .limit(sa.bindparam("most"))
+    )
+    if further:
+        priority: sa.BindParameter[int] = sa.bindparam("the_priority")
+        behind = sa.and_(JOBS.c.priority == priority, JOBS.c.id > sa.bindparam("the_id"))
+        query = query.where(sa.or_(JOBS.c.priority < priority, behind))
+    return query
+
+
+_BY_ID = sa.select(*JOB_COLUMNS).where(IS_QUEUED, JOBS.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 @define
@@ -126,29 +160,34 @@ class _Walk:
     def next(self, limit: int) -> Sequence[Job]:
         """The jobs that follow, at most ``limit``, without those that were refused."""
         if not self.skims:
-            return [row_to_job(row) for row in self._rows(JOB_COLUMNS, limit)]
+            return [row_to_job(row) for row in self._rows(limit, whole=True)]
         while not self._skimmed and not self._exhausted:
-            rows = self._rows([JOBS.c.id, JOBS.c.priority], SKIM_PAGE)
+            rows = self._rows(SKIM_PAGE, whole=False)
             self._skimmed.extend(row.id for row in rows if row.id not in self.refused)
         ids = [self._skimmed.popleft() for _ in range(min(limit, len(self._skimmed)))]
-        query = sa.select(*JOB_COLUMNS).where(IS_QUEUED, JOBS.c.id.in_(ids))
-        return [row_to_job(row) for row in self.connection.execute(query)] if ids else []
+        return [row_to_job(row) for row in self.connection.execute(_BY_ID, {"ids": ids})] if ids else []
 
-    def _rows(self, columns: Sequence[sa.ColumnElement[Any]], limit: int) -> Sequence[Any]:
-        query = (
-            sa.select(*columns)
-            .where(IS_QUEUED, JOBS.c.backend == self.backend, JOBS.c.account == self.account)
-            .order_by(*ORDER)
-            .limit(limit)
-        )
+    def _rows(self, limit: int, *, whole: bool) -> Sequence[Any]:
+        wanted: dict[str, Any] = {"the_backend": self.backend, "the_account": self.account, "most": limit}
         if self._id:
-            further = sa.and_(JOBS.c.priority == self._priority, JOBS.c.id > self._id)
-            query = query.where(sa.or_(JOBS.c.priority < self._priority, further))
-        rows = self.connection.execute(query).all()
+            wanted |= {"the_priority": self._priority, "the_id": self._id}
+        rows = self.connection.execute(_page(whole=whole, further=bool(self._id)), wanted).all()
         self._exhausted = len(rows) < limit
         if rows:
             self._priority, self._id = rows[-1].priority, rows[-1].id
         return rows
+
+
+_LEASE = (
+    sa.update(JOBS)
+    .where(
+        JOBS.c.id == sa.bindparam("the_id"),
+        IS_QUEUED,
+        JOBS.c.attempts == sa.bindparam("attempts_before"),
+        JOBS.c.messages == sa.bindparam("messages_before"),
+    )
+    .values({name: sa.bindparam(f"new_{name}") for name in LEASED})
+)
 
 
 def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job | None:
@@ -162,18 +201,9 @@ def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job | Non
         lease_until=offer.expires_at,
         messages=job.messages + len(offer.messages),
     )
-    changed = connection.execute(
-        sa.update(JOBS)
-        .where(JOBS.c.id == job.id, IS_QUEUED, JOBS.c.attempts == job.attempts, JOBS.c.messages == job.messages)
-        .values(
-            state=leased.state.value,
-            node=leased.node,
-            attempts=leased.attempts,
-            started_at=leased.started_at,
-            lease_until=leased.lease_until,
-            messages=leased.messages,
-        )
-    )
+    changes = dict(zip(MUTABLE, job_to_changes(leased), strict=True))
+    before = {"the_id": job.id, "attempts_before": job.attempts, "messages_before": job.messages}
+    changed = connection.execute(_LEASE, before | {f"new_{name}": changes[name] for name in LEASED})
     if not changed.rowcount:
         return None
     INSERT_MESSAGES.execute(connection, message_rows(job, offer.messages, offer.time))

@@ -41,7 +41,7 @@ REMOVALS = 5_000
 
 #: How long a commit waits for those who were told last: this part of what the last one took, so many seconds at most.
 PATIENCE, PATIENCE_LIMIT = 0.5, 0.005
-#: With so many updates a batch goes to disk at once: its time is that of its pages, and the next batch uses it to gather.
+#: With so many updates a batch goes to disk at once: its time is that of its pages, and the next one gathers meanwhile.
 FULL = 500
 
 FAILING = "globals cannot be written at the moment; what was answered is kept"

@@ -59,6 +59,7 @@ from pfserver.store.clock import ServerClock, begin_clock
 from pfserver.store.database import Database
 from pfserver.store.factories import Factories
 from pfserver.store.globals import Globals
+from pfserver.store.handouts import Handouts
 from pfserver.store.jobs import JobStore
 from pfserver.store.outputs import Outputs
 
@@ -230,7 +231,8 @@ class Server(Service):
         await self._follow_clock()
         self._globals.open()
         workers = build_workers(configuration.executor, self._reactor)
-        store = JobStore(self._database, self._reactor)
+        handouts = Handouts()
+        store = JobStore(self._database, self._reactor, handouts)
         poll = None if self._database.is_private else SHARED_STORE_POLL
         tools = Tools(
             store=store,
@@ -251,7 +253,7 @@ class Server(Service):
         )
         self._engine = Engine(options, self._build_backends(workers), workers, tools)
         await self._engine.start()
-        factories = Factories(self._database, self._reactor)
+        factories = Factories(self._database, self._reactor, handouts)
         self._sweeper = Sweeper(self._engine, factories, Uploads(configuration.state), self._reactor)
         self._sweeper.startService()
         await self._listen(self._engine, factories)

@@ -108,7 +108,7 @@ def run(settings: FactorySettings, *, as_json: bool) -> None:
     tasks = Tasks(state.path / "jobs", f"{url} {settings.name}")
     limits = Limits(document=settings.document_mib * MIB)
     calls = Calls(reactor, url, policy=policy, token=settings.token, limits=limits)
-    server = OfficeshotsServer(reactor, calls, settings.name, tasks)
+    server = OfficeshotsServer(calls, settings.name, tasks)
     shown = display(f"{settings.name} at {url}", lambda: service.status, as_json=as_json)
 
     def tell(event: Event) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from pfserver.factory.calls import Calls, mapping
@@ -22,8 +21,7 @@ class OfficeshotsServer:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, calls: Calls, name: str, tasks: Tasks) -> None:
-        self._reactor = reactor
+    def __init__(self, calls: Calls, name: str, tasks: Tasks) -> None:
         self._calls = calls
         self._name = name
         self._tasks = tasks
@@ -44,8 +42,8 @@ class OfficeshotsServer:
                 return None
             if not opened:
                 raise ServerAway("the server sends a job without a document")
-            folder: TaskFolder = await self._in_thread(self._tasks.add, task, opened[0])
-            return folder
+            # A folder and a small file: less work than to ask a thread for it.
+            return self._tasks.add(task, opened[0])
         finally:
             for document in opened:
                 document.discard()
@@ -88,9 +86,6 @@ class OfficeshotsServer:
                 names = []
             self._methods = frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
         return method in self._methods
-
-    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
-        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
 
 
 def _task_of(struct: Any) -> Task | None:

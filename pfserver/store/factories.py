@@ -6,12 +6,10 @@ every change before the caller is. A server that shares its database with others
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
-from uuid import uuid4
 
 import sqlalchemy as sa
 from attrs import define, evolve, field
@@ -25,7 +23,8 @@ from pfserver.errors import BadVariable, NoSuchJob
 from pfserver.interfaces import IFactories
 from pfserver.remote import RIGHTS, Account, Factory, NoSuchAccount, NoSuchFactory, Token, Worker
 from pfserver.store.database import Database
-from pfserver.store.tables import ACCOUNTS, FACTORIES, HANDOUTS, JOBS, TOKENS, WORKERS
+from pfserver.store.handouts import Handouts, forget_removed, job_named, name_jobs
+from pfserver.store.tables import ACCOUNTS, FACTORIES, TOKENS, WORKERS
 
 #: Seconds after which what others may have changed is read again.
 REFRESH = 5.0
@@ -33,18 +32,12 @@ REFRESH = 5.0
 #: Seconds between two times that a factory's counters are stored; what a crash loses of them is no harm.
 COUNTERS_INTERVAL = 60.0
 
-#: So many of the last names under which jobs went out are kept in memory.
-HANDED_OUT = 10_000
-
 #: The longest name of an account, a factory or an application.
 NAME_LIMIT = 200
 
 _COUNTERS = ("active", "last_seen", "polls", "leased", "finished")
 
 _Change = Callable[[sa.Connection], Any]
-
-
-_JOB_OF = sa.select(HANDOUTS.c.job_id).where(HANDOUTS.c.uuid == sa.bindparam("name"))
 
 
 @define
@@ -68,20 +61,20 @@ class Factories:
     """See ``IFactories``.
 
     :param clock: seconds since the epoch.
+    :param handouts: the job store's, which gives jobs their names when they are leased.
     """
 
     log = Logger()
 
-    def __init__(self, database: Database, clock: IReactorTime) -> None:
+    def __init__(self, database: Database, clock: IReactorTime, handouts: Handouts | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._handouts = handouts or Handouts()
         self._kept: _Kept | None = None
         self._read_at = 0.0
         self.changes = 0
         self._counted: Mapping[str, Factory] = {}
         self._stored_at: dict[str, float] = {}
-        # A name is a job's for ever, so these are never wrong; that the job may be gone its reader finds out.
-        self._handed_out: OrderedDict[str, int] = OrderedDict()
 
     # -- what is kept --------
 
@@ -210,26 +203,25 @@ class Factories:
 
     async def hand_out(self, job_id: int) -> str:
         """See ``IFactories``."""
-        name: str = await self._database.write(_hand_out, job_id)
-        self._handed_out[name] = job_id
-        if len(self._handed_out) > HANDED_OUT:
-            self._handed_out.popitem(last=False)
+        name = self._handouts.name_of(job_id)
+        if name is None:
+            name = await self._database.write(name_jobs, job_id)
+            self._handouts.learn(job_id, name)
         return name
 
     async def job_of(self, name: str) -> int:
         """See ``IFactories``."""
-        job_id: int | None = self._handed_out.get(name)
+        job_id = self._handouts.job_of(name)
         if job_id is None:
-            job_id = await self._database.read(sa.Connection.scalar, _JOB_OF, {"name": name})
+            job_id = await self._database.read(job_named, name)
         if job_id is None:
             raise NoSuchJob("there is no such job")
         return job_id
 
     async def forget_handouts(self) -> None:
         """See ``IFactories``."""
-        self._handed_out.clear()
-        gone = sa.delete(HANDOUTS).where(HANDOUTS.c.job_id.not_in(sa.select(JOBS.c.id)))
-        await self._database.write(_apply, lambda connection: connection.execute(gone).rowcount)
+        self._handouts.clear()
+        await self._database.write(_apply, forget_removed)
 
 
 # -- in the database's threads --------
@@ -237,17 +229,6 @@ class Factories:
 
 def _apply(connection: sa.Connection, changes: Sequence[_Change]) -> list[Any]:
     return [change(connection) for change in changes]
-
-
-def _hand_out(connection: sa.Connection, job_ids: Sequence[int]) -> list[str]:
-    names = []
-    for job_id in job_ids:
-        name = connection.scalar(sa.select(HANDOUTS.c.uuid).where(HANDOUTS.c.job_id == job_id))
-        if name is None:
-            name = str(uuid4())
-            connection.execute(sa.insert(HANDOUTS), [{"uuid": name, "job_id": job_id}])
-        names.append(name)
-    return names
 
 
 def _read(connection: sa.Connection) -> _Kept:

@@ -12,11 +12,12 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from pfserver.interfaces import IJobStore
-from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress
+from pfserver.model import Artifact, Job, JobRequest, Message, Outcome, Progress, State
 from pfserver.store import changes, nodes, queries
 from pfserver.store.changes import Change
 from pfserver.store.database import Database
-from pfserver.store.leasing import Again, LeaseOffer, Refused, lease_jobs
+from pfserver.store.handouts import Handouts
+from pfserver.store.leasing import Again, Leased, LeaseOffer, Refused, lease_jobs
 from pfserver.store.waiting import Arrival, Claim, add_jobs, claim_jobs
 
 Texts = Sequence[tuple[int, str]]
@@ -29,17 +30,27 @@ KINDS = 100
 #: More refused ids than this are forgotten, and found again where they still wait.
 REFUSED_LIMIT = 200_000
 
+#: Jobs that are looked at again and again while somebody works on them, and how many of them are kept in memory.
+AT_WORK = frozenset({State.RUNNING, State.LEASED, State.CANCELLING})
+KNOWN = 10_000
+
 #: So many messages are deleted in one commit: others are written in between.
 DELETED_AT_ONCE = 5000
 
 
 @implementer(IJobStore)
 class JobStore:
-    """The job store on a :class:`Database`; every method but the reads goes through its one writer."""
+    """The job store on a :class:`Database`; every method but the reads goes through its one writer.
 
-    def __init__(self, database: Database, clock: IReactorTime) -> None:
+    :param handouts: learns the names of jobs that are leased.
+    """
+
+    def __init__(self, database: Database, clock: IReactorTime, handouts: Handouts | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._handouts = handouts or Handouts()
+        self._at_work: OrderedDict[int, Job] = OrderedDict()
+        """Jobs that are at work, as they are on disk: known without asking, where nobody else can change them."""
         self._arrivals = 0
         self._nothing: dict[tuple[str, ...], int] = {}
         """By backends, the count of arrivals at which none of their jobs waited: until it changes, none does."""
@@ -50,7 +61,8 @@ class JobStore:
 
     def get(self, job_id: int) -> Deferred[Job]:
         """See ``IJobStore``."""
-        return self._database.read(queries.job, job_id)
+        known = self._at_work.get(job_id)
+        return self._database.read(queries.job, job_id) if known is None else succeed(known)
 
     def find(
         self, *, after: int, limit: int, unfinished: bool = False, reverse: bool = False
@@ -105,7 +117,7 @@ class JobStore:
     ) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""
         claim = Claim(queue, tuple(backends), limit, node, self._clock.seconds(), tuple(messages))
-        return self._database.write(claim_jobs, claim)
+        return self._database.write(claim_jobs, claim).addCallback(self._all_stored)
 
     def lease(
         self,
@@ -129,15 +141,18 @@ class JobStore:
             shown = True
             return choose(jobs)
 
-        def remember(found: Job | Again | None) -> Any:
+        def remember(found: Leased | Again | None) -> Any:
             if found is Again.LOOK:
                 return self._database.write(lease_jobs, offer).addCallback(remember)
+            if isinstance(found, Leased):
+                self._handouts.learn(found.job.id, found.name)
+                return self._stored(found.job)
             if found is None and self._database.is_private:
                 if refused is not None:
                     refused.arrivals = arrivals
                 if not shown and (refused is None or not refused.ids):
                     self._nothing[key] = arrivals
-            return found
+            return None
 
         offer = LeaseOffer(holder, watch, key, expires_at, self._clock.seconds(), tuple(messages), refused)
         leasing: Deferred[Any] = self._database.write(lease_jobs, offer)
@@ -240,4 +255,19 @@ class JobStore:
         replace_artifacts: bool = False,
     ) -> Deferred[Job]:
         change = Change(job_id, step, messages, tuple(artifacts), replace_artifacts, self._clock.seconds())
-        return self._database.write(changes.change_jobs, change)
+        return self._database.write(changes.change_jobs, change).addCallback(self._stored)
+
+    def _all_stored(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        for job in jobs:
+            self._stored(job)
+        return jobs
+
+    def _stored(self, job: Job) -> Job:
+        """A job is on disk."""
+        if job.state not in AT_WORK:
+            self._at_work.pop(job.id, None)
+        elif self._database.is_private:
+            self._at_work[job.id] = job
+            if len(self._at_work) > KNOWN:
+                self._at_work.popitem(last=False)
+        return job

@@ -18,6 +18,7 @@ from attrs import define, evolve, field, frozen
 from pfserver.model import Job, State
 from pfserver.store.bulk import put_in_hand
 from pfserver.store.changes import INSERT_MESSAGES
+from pfserver.store.handouts import name_jobs
 from pfserver.store.rows import JOB_COLUMNS, MUTABLE, job_to_changes, message_rows, row_to_job
 from pfserver.store.tables import JOBS
 from pfserver.store.waiting import IS_QUEUED, ORDER, Texts
@@ -64,12 +65,21 @@ class LeaseOffer:
     """Filled where nothing of a page is chosen; None where that says nothing of the next time."""
 
 
-def lease_jobs(connection: sa.Connection, offers: Sequence[LeaseOffer]) -> list[Job | Again | None]:
+@frozen
+class Leased:
+    """What a factory gets."""
+
+    job: Job
+    name: str
+    """Under which it goes out."""
+
+
+def lease_jobs(connection: sa.Connection, offers: Sequence[LeaseOffer]) -> list[Leased | Again | None]:
     """Lease to each holder the job that it chooses."""
     return [_lease(connection, offer) for offer in offers]
 
 
-def _lease(connection: sa.Connection, offer: LeaseOffer) -> Job | Again | None:
+def _lease(connection: sa.Connection, offer: LeaseOffer) -> Leased | Again | None:
     """Show what waits, page by page; each page has the next jobs of every account, in the order they would run in."""
     known = offer.refused.ids if offer.refused is not None else set()
     walks = [
@@ -88,7 +98,7 @@ def _lease(connection: sa.Connection, offer: LeaseOffer) -> Job | Again | None:
         while page and (job := offer.choose(page)) is not None:
             leased = _leased(connection, offer, job)
             if leased is not None:
-                return leased
+                return Leased(leased, name_jobs(connection, [job.id])[0])
             # Another server that shares the database was quicker.
             page.remove(job)
         known.update(job.id for job in page)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import sqlalchemy as sa
 from twisted.internet import reactor
@@ -13,8 +14,10 @@ from twisted.trial.unittest import TestCase
 
 from pfserver.errors import LeaseLost, NoSuchJob, StoreUnavailable, WrongState
 from pfserver.model import LIFE_CYCLE, Artifact, Job, JobRequest, Outcome, Progress, State
-from pfserver.store import leasing
+from pfserver.store import changes, leasing, queries
 from pfserver.store.database import Database
+from pfserver.store.factories import Factories
+from pfserver.store.handouts import Handouts
 from pfserver.store.jobs import JobStore
 
 NODE = "node-a"
@@ -323,6 +326,58 @@ class FindTests(StoreCase):
         await self.store.delete([1, 2, 5])
         self.assertEqual([job.id for job in await self.store.find(after=0, limit=9)], [3, 4, 5])
         self.assertEqual(await self.store.messages(1, after=0, limit=9), [])
+
+
+class AtWorkTests(StoreCase):
+    async def test_what_is_known_of_a_job_at_work_is_what_is_on_disk(self) -> None:
+        """At each step; the store answers from memory between the claim and the end."""
+
+        async def same() -> bool:
+            """Whether it was answered from memory."""
+            known = self.store.get(job.id)
+            is_known = bool(known.called)
+            self.assertEqual(await known, await self.database.read(queries.job, job.id))
+            return is_known
+
+        [job] = await self.add()
+        self.assertFalse(await same())
+        await self.store.claim("default", ["merge"], 1, node=NODE, messages=[(1, "a")])
+        self.assertTrue(await same())
+        await self.store.append(job.id, messages=[(2, "b")], progress=Progress(documents=1))
+        self.assertTrue(await same())
+        with self.assertRaises(WrongState):
+            await self.store.finish(job.id, Outcome.COMPLETED, node="somebody else")
+        self.assertTrue(await same())
+        await self.store.requeue(job.id, node=NODE)
+        self.assertFalse(await same())
+        await self.store.lease("f", lambda jobs: jobs[0], backends=["merge"], expires_at=1300)
+        self.assertTrue(await same())
+        await self.store.cancel(job.id, lambda job: [])
+        self.assertTrue(await same())
+        await self.store.finish(job.id, Outcome.CANCELLED, node="f")
+        self.assertFalse(await same())
+
+    async def test_what_could_not_be_committed_is_not_known(self) -> None:
+        [job] = await self.add()
+        [claimed] = await self.store.claim("default", ["merge"], 1, node=NODE)
+        broken = patch.object(changes, "INSERT_MESSAGES", Mock(execute=Mock(side_effect=OSError("no room"))))
+        with broken, self.assertRaises(OSError):
+            await self.store.append(job.id, messages=[(2, "b")], progress=Progress(documents=7))
+        self.flushLoggedErrors()
+        self.assertEqual(await self.store.get(job.id), claimed)
+        self.assertEqual(await self.database.read(queries.job, job.id), claimed)
+        done = await self.store.finish(job.id, Outcome.COMPLETED, node=NODE)
+        self.assertEqual(done.documents, 0)
+
+    async def test_a_lease_gives_the_job_its_name(self) -> None:
+        handouts = Handouts()
+        store = JobStore(self.database, self.clock, handouts)
+        [job] = await self.add()
+        await store.lease("f", lambda jobs: jobs[0], backends=["merge"], expires_at=1300)
+        name = handouts.name_of(job.id)
+        again = Factories(self.database, self.clock)
+        self.assertEqual(await again.job_of(str(name)), job.id)
+        self.assertEqual(await again.hand_out(job.id), name)
 
 
 class FullDiskTests(StoreCase):

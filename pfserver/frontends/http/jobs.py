@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from attrs import evolve, frozen
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -155,17 +155,13 @@ class JobMethods:
             if job is None:
                 return Idle(partial(self._still_idle, factory, kind, changes))
             self._choice.chosen(job)
-            # Its name is written while its document is looked for.
-            naming = Deferred.fromCoroutine(self._named(job))
             try:
                 source = await self._in_thread(self._open, job)
             except PFServerError as error:
-                with suppress(PFServerError):
-                    await naming
                 await self._give_up(factory, job, str(error))
                 continue
             try:
-                name = await naming
+                name = await self._factories.hand_out(job.id)
             except Exception:
                 # Nobody has it: the next who asks shall not wait until the lease runs out.
                 source.close()
@@ -182,9 +178,6 @@ class JobMethods:
             return False
         self._factories.seen(factory)
         return True
-
-    async def _named(self, job: Job) -> str:
-        return await self._factories.hand_out(job.id)
 
     def _open(self, job: Job) -> FileSource:
         try:

@@ -28,6 +28,7 @@ from pfserver.interfaces import IFrontEndServices
 from pfserver.remote import Factory, Worker
 from pfserver.store.database import Database
 from pfserver.store.factories import Factories
+from pfserver.store.handouts import Handouts
 from pfserver.store.jobs import JobStore
 from pfserver.store.outputs import Outputs
 from tests.backends.office import samples
@@ -67,7 +68,8 @@ class HttpCase(TestCase):
         self.clock.advance(1_000_000)
         self.database = Database(f"sqlite:///{self.root / 'jobs.sqlite'}", reactor)
         await deferToThread(self.database.open)
-        store = JobStore(self.database, self.clock)
+        handouts = Handouts()
+        store = JobStore(self.database, self.clock, handouts)
         backend_services = FakeServices(
             reactor=reactor, clock=self.clock, projects_root=self.projects, state=self.state
         )
@@ -77,7 +79,7 @@ class HttpCase(TestCase):
         )
         self.engine = Engine(EngineOptions(host="press-1"), backends, None, tools)
         await self.engine.start()
-        self.factories = Factories(self.database, self.clock)
+        self.factories = Factories(self.database, self.clock, handouts)
         self.locks = LockTable()
         services = Services(
             engine=self.engine,

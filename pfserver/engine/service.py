@@ -157,7 +157,8 @@ class Engine:
         checked = [await self._checked(request) for request in requests]
         jobs = await self._store.add(checked, messages=notes)
         for job in jobs:
-            self._wake(job.request.queue)
+            if self._backends[job.request.backend].local:
+                self._wake(job.request.queue)
         return jobs
 
     async def _checked(self, request: JobRequest) -> JobRequest:

@@ -37,8 +37,11 @@ Result = TypeVar("Result")
 #: Does a group of writes of one kind in a transaction; gives a result, or the error, for each payload in order.
 WriteHandler = Callable[[sa.Connection, Sequence[Payload]], Sequence[Result | PFServerError]]
 
-_Write = tuple[WriteHandler[Any, Any], Any, "Deferred[Any]"]
-_Outcome = tuple["Deferred[Any]", Any, bool]
+#: Called in the reactor's thread with what is on disk, before the one who asked.
+Witness = Callable[[Any], object]
+
+_Write = tuple[WriteHandler[Any, Any], Any, "Deferred[Any]", Witness | None]
+_Outcome = tuple[_Write, Any, bool]
 
 
 class Database:
@@ -94,17 +97,20 @@ class Database:
         self._writing.dispose()
         self._reading.dispose()
 
-    def write(self, handler: WriteHandler[Payload, Result], payload: Payload) -> Deferred[Result]:
+    def write(
+        self, handler: WriteHandler[Payload, Result], payload: Payload, witness: Witness | None = None
+    ) -> Deferred[Result]:
         """Have ``handler`` called with this payload (and others of its kind) inside the next commit.
 
         The Deferred fires once it is on disk. It fails with the error that the handler gave for the payload, or with
-        ``StoreUnavailable`` where the commit failed; then nothing was written.
+        ``StoreUnavailable`` where the commit failed; then nothing was written. A witness hears of what was written
+        before anybody who waits for this commit, and even where the Deferred was cancelled meanwhile.
         """
         done: Deferred[Result] = Deferred()
         if self._thread is None:
             done.errback(StoreUnavailable("the job database is closed"))
             return done
-        self._queue.put((handler, payload, done))
+        self._queue.put((handler, payload, done, witness))
         return done
 
     def read(self, function: Callable[..., Result], *arguments: Any) -> Deferred[Result]:
@@ -147,13 +153,13 @@ class Database:
         try:
             with self._writer() as connection:
                 for handler, writes in by_handler.items():
-                    results = handler(connection, [payload for _, payload, _ in writes])
-                    for (_, _, done), result in zip(writes, results, strict=True):
-                        outcomes.append((done, result, not isinstance(result, PFServerError)))
+                    results = handler(connection, [write[1] for write in writes])
+                    for write, result in zip(writes, results, strict=True):
+                        outcomes.append((write, result, not isinstance(result, PFServerError)))
         except Exception as error:  # noqa: BLE001 - whatever it was goes to the one who asked, the thread goes on
             if len(group) > 1:
                 return [outcome for write in group for outcome in self._commit([write])]
-            return [(group[0][2], self._failure(error), False)]
+            return [(group[0], self._failure(error), False)]
         return outcomes
 
     @contextmanager
@@ -185,7 +191,10 @@ class Database:
 
 
 def _deliver(outcomes: Sequence[_Outcome]) -> None:
-    for done, result, good in outcomes:
+    for (_, _, _, witness), result, good in outcomes:
+        if good and witness is not None:
+            witness(result)
+    for (_, _, done, _), result, good in outcomes:
         if good:
             done.callback(result)
         else:

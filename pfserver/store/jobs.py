@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -21,8 +21,6 @@ from pfserver.store.leasing import Again, Leased, LeaseOffer, Refused, lease_job
 from pfserver.store.waiting import Arrival, Claim, add_jobs, claim_jobs
 
 Texts = Sequence[tuple[int, str]]
-
-T = TypeVar("T")
 
 #: Kinds of choosers whose refusals are remembered: about as many as there are different factories.
 KINDS = 100
@@ -110,14 +108,16 @@ class JobStore:
 
     def add(self, requests: Sequence[JobRequest], *, messages: Texts = ()) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""
-        return self._arriving(self._database.write(add_jobs, Arrival(requests, messages, self._clock.seconds())))
+        # A job begins to wait: known before it is written and again after, since a lease may be asked for between.
+        self._arrivals += 1
+        return self._database.write(add_jobs, Arrival(requests, messages, self._clock.seconds()), self._arrived)
 
     def claim(
         self, queue: str, backends: Sequence[str], limit: int, *, node: str, messages: Texts = ()
     ) -> Deferred[Sequence[Job]]:
         """See ``IJobStore``."""
         claim = Claim(queue, tuple(backends), limit, node, self._clock.seconds(), tuple(messages))
-        return self._database.write(claim_jobs, claim).addCallback(self._all_stored)
+        return self._database.write(claim_jobs, claim, self._all_stored)
 
     def lease(
         self,
@@ -143,10 +143,9 @@ class JobStore:
 
         def remember(found: Leased | Again | None) -> Any:
             if found is Again.LOOK:
-                return self._database.write(lease_jobs, offer).addCallback(remember)
+                return self._database.write(lease_jobs, offer, self._leased).addCallback(remember)
             if isinstance(found, Leased):
-                self._handouts.learn(found.job.id, found.name)
-                return self._stored(found.job)
+                return found.job
             if found is None and self._database.is_private:
                 if refused is not None:
                     refused.arrivals = arrivals
@@ -155,7 +154,7 @@ class JobStore:
             return None
 
         offer = LeaseOffer(holder, watch, key, expires_at, self._clock.seconds(), tuple(messages), refused)
-        leasing: Deferred[Any] = self._database.write(lease_jobs, offer)
+        leasing: Deferred[Any] = self._database.write(lease_jobs, offer, self._leased)
         return leasing.addCallback(remember)
 
     def idle(self, backends: Sequence[str], kind: Hashable) -> bool:
@@ -222,7 +221,8 @@ class JobStore:
     ) -> Deferred[Job]:
         """See ``IJobStore``."""
         step = partial(changes.requeued, node=node, refund=refund, attempt=attempt, until=until)
-        return self._arriving(self._change(job_id, step, messages, replace_artifacts=True))
+        self._arrivals += 1
+        return self._change(job_id, step, messages, replace_artifacts=True, witness=self._requeued)
 
     def renew(self, job_id: int, holder: str, *, expires_at: float, attempt: int | None = None) -> Deferred[Job]:
         """See ``IJobStore``."""
@@ -235,16 +235,6 @@ class JobStore:
                 pass
         await self._database.write(changes.delete_jobs, tuple(job_ids))
 
-    def _arriving(self, writing: Deferred[T]) -> Deferred[T]:
-        """A job begins to wait: known before it is written and again after, since a lease may be asked for between."""
-
-        def arrived(result: Any) -> Any:
-            self._arrivals += 1
-            return result
-
-        self._arrivals += 1
-        return writing.addBoth(arrived)
-
     def _change(
         self,
         job_id: int,
@@ -253,16 +243,30 @@ class JobStore:
         artifacts: Sequence[Artifact] = (),
         *,
         replace_artifacts: bool = False,
+        witness: Callable[[Job], None] | None = None,
     ) -> Deferred[Job]:
         change = Change(job_id, step, messages, tuple(artifacts), replace_artifacts, self._clock.seconds())
-        return self._database.write(changes.change_jobs, change).addCallback(self._stored)
+        return self._database.write(changes.change_jobs, change, witness or self._stored)
 
-    def _all_stored(self, jobs: Sequence[Job]) -> Sequence[Job]:
+    # -- what is known without asking --------
+
+    def _arrived(self, _: object) -> None:
+        self._arrivals += 1
+
+    def _requeued(self, job: Job) -> None:
+        self._arrived(job)
+        self._stored(job)
+
+    def _all_stored(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self._stored(job)
-        return jobs
 
-    def _stored(self, job: Job) -> Job:
+    def _leased(self, found: Leased | Again | None) -> None:
+        if isinstance(found, Leased):
+            self._handouts.learn(found.job.id, found.name)
+            self._stored(found.job)
+
+    def _stored(self, job: Job) -> None:
         """A job is on disk."""
         if job.state not in AT_WORK:
             self._at_work.pop(job.id, None)
@@ -270,4 +274,3 @@ class JobStore:
             self._at_work[job.id] = job
             if len(self._at_work) > KNOWN:
                 self._at_work.popitem(last=False)
-        return job

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Event
 from typing import Any
 
-from twisted.internet.defer import gatherResults
+import sqlalchemy as sa
+from twisted.internet.defer import CancelledError, gatherResults
 
 from pfserver.model import Job, Outcome
 from tests.store.test_jobs import NODE, StoreCase, request
@@ -36,6 +38,27 @@ class IdleLeaseTests(StoreCase):
         await self.idle()
         await self.store.requeue(job.id, node="factory")
         self.assertEqual((await self.lease()).id, job.id)
+
+    async def test_a_job_whose_submitter_has_gone_is_seen(self) -> None:
+        """The lease is asked for after the submission, looks before it in the same commit, and finds nothing."""
+        busy = Event()
+
+        def wait(connection: sa.Connection, payloads: Sequence[None]) -> list[None]:
+            busy.wait(10)
+            return [None] * len(payloads)
+
+        await self.idle()
+        writing = self.database.write(wait, None)
+        other = self.lease("other")
+        adding = self.store.add([request(backend="factory")])
+        adding.addErrback(lambda failure: failure.trap(CancelledError))
+        adding.cancel()
+        asked = self.lease()
+        busy.set()
+        await writing
+        self.assertIsNone(await other)
+        self.assertIsNone(await asked)
+        self.assertIsNotNone(await self.lease())
 
     async def test_jobs_that_nobody_wants_are_shown_again(self) -> None:
         await self.store.add([request(backend="factory")])

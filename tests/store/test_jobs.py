@@ -9,6 +9,7 @@ from unittest.mock import Mock, patch
 
 import sqlalchemy as sa
 from twisted.internet import reactor
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
@@ -368,6 +369,17 @@ class AtWorkTests(StoreCase):
         self.assertEqual(await self.database.read(queries.job, job.id), claimed)
         done = await self.store.finish(job.id, Outcome.COMPLETED, node=NODE)
         self.assertEqual(done.documents, 0)
+
+    async def test_what_was_written_is_known_though_nobody_waits_for_it_any_more(self) -> None:
+        """Whoever asked has gone, and has the Deferred cancelled."""
+        [job] = await self.add()
+        [job] = await self.store.claim("default", ["merge"], 1, node=NODE)
+        finishing = self.store.finish(job.id, Outcome.COMPLETED, node=NODE)
+        finishing.cancel()
+        with self.assertRaises(CancelledError):
+            await finishing
+        await self.add()
+        self.assertEqual((await self.store.get(job.id)).state, State.DONE)
 
     async def test_a_lease_gives_the_job_its_name(self) -> None:
         handouts = Handouts()

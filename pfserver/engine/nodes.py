@@ -59,6 +59,10 @@ class Nodes:
             self._is_open = self._is_watching = True
             self._later(self._silence)
 
+    async def restart(self) -> None:
+        """Take up what could not be given back when the jobs were stopped. Nothing may be at work."""
+        await self._take_up_all(self._tools.node, "the server was restarted", refund=True)
+
     def stop(self) -> None:
         """Take up no more. While this server stops its jobs are still its own, so it goes on to count."""
         self._is_watching = False
@@ -90,26 +94,26 @@ class Nodes:
                 host = node.partition("/")[0]
                 await self._take_up_all(node, f"the server {host}, which worked on the job, is silent")
 
-    async def _take_up_all(self, node: str, reason: str) -> None:
+    async def _take_up_all(self, node: str, reason: str, *, refund: bool = False) -> None:
         for job in await self._tools.store.abandoned(node):
             try:
-                await self._take_up(job, reason)
+                await self._take_up(job, reason, refund)
             except WrongState:
                 # Another server was quicker, or the job's own is back.
                 self.log.debug("job.not-taken-up", transaction=job.transaction_id)
 
-    async def _take_up(self, job: Job, reason: str) -> None:
+    async def _take_up(self, job: Job, reason: str, refund: bool) -> None:
         tools = self._tools
         outcome: Outcome | None = None
         told: list[tuple[int, str]] = []
         if job.state is State.CANCELLING:
             outcome = Outcome.CANCELLED
-        elif job.attempts >= job.request.max_attempts:
+        elif job.attempts >= job.request.max_attempts and not refund:
             outcome = Outcome.FAILED
             told = [texts.attempts_spent(job, reason)]
         await tools.in_thread(tools.outputs.discard, job)
         if outcome is None:
-            await tools.store.requeue(job.id, node=job.node, messages=[texts.retry(reason)])
+            await tools.store.requeue(job.id, node=job.node, messages=[texts.retry(reason)], refund=refund)
             self._wake(job.request.queue)
         else:
             await end_without_work(tools, job, outcome, told)

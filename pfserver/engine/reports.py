@@ -14,7 +14,7 @@ from pfserver.engine import texts
 from pfserver.engine.feed import Feed
 from pfserver.errors import OutputUnavailable, StoreUnavailable, WrongState
 from pfserver.interfaces import IJobStore, IOutputs
-from pfserver.model import Artifact, Job, Outcome, Progress
+from pfserver.model import Artifact, Job, Outcome, Progress, State
 
 _log = Logger()
 
@@ -47,7 +47,13 @@ class Tools:
 
 
 async def end_without_work(tools: Tools, job: Job, outcome: Outcome, told: Sequence[tuple[int, str]]) -> Job:
-    """Store the outcome of a job that nobody works on any more, failed or cancelled; it leaves no output."""
+    """Store the outcome of a job that nobody works on any more, failed or cancelled; it leaves no output.
+
+    Raises ``WrongState`` where somebody else has it meanwhile: what lies there is theirs.
+    """
+    now = await tools.store.get(job.id)
+    if now.state is State.DONE or (now.node, now.attempts) != (job.node, job.attempts):
+        raise WrongState(f"{job.transaction_id} is {now.state.value} and not at work here")
     # Whoever worked on it may have died between the publication of the output and its record.
     try:
         await tools.in_thread(tools.outputs.remove, job)
@@ -131,7 +137,7 @@ class Reports:
         messages, artifacts, progress = self._take()
         try:
             job = await self._tools.store.append(
-                self._job.id, messages=messages, progress=progress, artifacts=artifacts
+                self._job.id, messages=messages, progress=progress, artifacts=artifacts, node=self._tools.node
             )
         except StoreUnavailable:
             self._put_back(messages, artifacts)
@@ -144,7 +150,7 @@ class Reports:
         is_empty = outcome is Outcome.FAILED or self._nothing
         try:
             if artifacts and not is_empty:
-                await self._tools.store.append(self._job.id, artifacts=artifacts)
+                await self._tools.store.append(self._job.id, artifacts=artifacts, node=self._tools.node)
             job = await self._tools.store.finish(
                 self._job.id,
                 outcome,

@@ -220,7 +220,11 @@ class Run:
             except WrongState:
                 # It was cancelled meanwhile, and what was finished of it is gone.
                 self._reports.nothing_produced()
-                await self._finish(Outcome.CANCELLED)
+                try:
+                    await self._finish(Outcome.CANCELLED)
+                except WrongState:
+                    # It is not ours any more.
+                    self.log.warn("job.lost", transaction=self.job.transaction_id)
                 return False
             except StoreUnavailable:
                 self.log.warn("job.not-given-back", transaction=self.job.transaction_id, seconds=RETRY_FIRST)

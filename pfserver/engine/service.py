@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen
 from twisted.internet.defer import DeferredLock, gatherResults
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -16,7 +17,8 @@ from pfserver.engine.leases import Leases
 from pfserver.engine.nodes import Nodes
 from pfserver.engine.reports import Tools
 from pfserver.engine.retention import Retention, RetentionRule
-from pfserver.errors import NoSuchQueue, NotSupported, OutsideRoot, ServerStopping
+from pfserver.engine.run import RETRY_FIRST
+from pfserver.errors import NoSuchQueue, NotSupported, OutsideRoot, ServerStopping, StoreUnavailable
 from pfserver.interfaces import IBackend, IEngine, IFollower, IWorkers
 from pfserver.model import DEFAULT_ATTEMPTS, DEFAULT_QUEUE, Artifact, Job, JobRequest, Message, Outcome, Progress, State
 from pfserver.numbers import Number
@@ -121,10 +123,21 @@ class Engine:
             self.log.info("engine.restarted")
         finally:
             # Even where one backend could not be restarted: the others' jobs must go on.
+            await self._take_up_left()
             if not self._stopping:
                 for dispatcher in self._dispatchers.values():
                     dispatcher.start()
             self._restarting.release()
+
+    async def _take_up_left(self) -> None:
+        """Take up jobs that the store refused to take back; while it does, none could be begun either."""
+        while not self._stopping:
+            try:
+                await self._nodes.restart()
+                return
+            except StoreUnavailable as error:
+                self.log.warn("engine.waits-for-disk", reason=str(error), seconds=RETRY_FIRST)
+            await deferLater(self._tools.clock, RETRY_FIRST)
 
     async def _quiesce(self, grace: float) -> None:
         dispatchers = self._dispatchers.values()

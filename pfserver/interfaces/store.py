@@ -51,8 +51,12 @@ class IJobStore(Interface):
         messages: Sequence[tuple[int, str]] = (),
         progress: Progress | None = None,
         artifacts: Sequence[Artifact] = (),
+        node: str | None = None,
     ) -> Awaitable[Job]:
-        """Add messages and artifacts and replace the counts. An artifact of the same name is replaced."""
+        """Add messages and artifacts and replace the counts. An artifact of the same name is replaced.
+
+        Raises ``WrongState`` where ``node`` is given and does not work on the job any more.
+        """
 
     def finish(
         job_id: int,

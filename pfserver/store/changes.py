@@ -46,10 +46,12 @@ class Change:
 # -- the steps --------
 
 
-def reported(job: Job, *, progress: Progress | None) -> Job:
-    """Counts of a job that goes on."""
+def reported(job: Job, *, progress: Progress | None, node: str | None) -> Job:
+    """Counts of a job that goes on; where it says which node reports, one that works on it."""
     if job.state is State.DONE:
         raise WrongState(f"{job.transaction_id} is done: nothing can be added to it")
+    if node is not None and (job.node != node or job.state is State.QUEUED):
+        raise WrongState(f"{job.transaction_id} is {job.state.value} and not at work here")
     return job if progress is None else _with_counts(job, progress)
 
 

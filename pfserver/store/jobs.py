@@ -184,9 +184,10 @@ class JobStore:
         messages: Texts = (),
         progress: Progress | None = None,
         artifacts: Sequence[Artifact] = (),
+        node: str | None = None,
     ) -> Deferred[Job]:
         """See ``IJobStore``."""
-        return self._change(job_id, partial(changes.reported, progress=progress), messages, artifacts)
+        return self._change(job_id, partial(changes.reported, progress=progress, node=node), messages, artifacts)
 
     def finish(
         self,

@@ -21,6 +21,7 @@ from pfserver.errors import (
     ServerStopping,
     StoreUnavailable,
     WorkerLost,
+    WrongState,
 )
 from pfserver.interfaces import IReporter
 from pfserver.model import Artifact, Job, JobRequest, Outcome, Progress, State
@@ -378,6 +379,63 @@ class StopTests(EngineCase):
         gates[1].callback(Outcome.COMPLETED)
         self.assertEqual((await self.ended(job)).attempts, 1)
         self.assertEqual(self.backend.restarts, 1)
+
+    async def test_restart_while_the_store_refuses_leaves_no_job_behind(self) -> None:
+        begun: list[int] = []
+
+        async def work(reporter: IReporter) -> Outcome:
+            begun.append(reporter.job.id)
+            if len(begun) == 1:
+                await Deferred()
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        job = await self.submit(max_attempts=1)
+        await self.until(lambda: begun)
+        full = patch.object(self.store, "requeue", side_effect=StoreUnavailable("the disk is full"))
+        with full as requeue:
+            restart = Deferred.fromCoroutine(self.engine.restart())
+            await self.until(lambda: requeue.call_count >= 3)
+            self.assertFalse(restart.called)
+        await self.until(lambda: restart.called)
+        await restart
+        done = await self.ended(job)
+        self.assertEqual((begun, done.outcome), ([job.id, job.id], Outcome.COMPLETED))
+
+    async def test_a_run_that_lost_its_job_to_another_server_leaves_what_that_has_made(self) -> None:
+        async def work(reporter: IReporter) -> Outcome:
+            await Deferred()
+            return Outcome.COMPLETED
+
+        self.backend.work = work
+        for lose in ("stop", "worker"):
+            gate: Deferred[None] = Deferred()
+
+            async def lose_worker(reporter: IReporter, gate: Deferred[None] = gate) -> Outcome:
+                await gate
+                raise WorkerLost("a worker died")
+
+            self.backend.work = work if lose == "stop" else lose_worker
+            job = await self.submit()
+            await self.until(lambda: self.engine._dispatchers["default"].runs)
+            run = self.engine._dispatchers["default"].runs[job.id]
+            with self.assertRaises(WrongState):
+                await self.store.append(job.id, messages=[(1, "late")], node="node-2")
+            # What another server does that takes this one for dead.
+            await self.store.requeue(job.id, node="node-1")
+            [taken] = await self.store.claim("default", ["scripted"], 1, node="node-2")
+            with self.assertRaises(WrongState):
+                await self.store.append(job.id, messages=[(1, "late")], node="node-1")
+            (self.outputs.begin(taken) / "001.pdf").write_bytes(b"%PDF")
+            self.outputs.publish(taken)
+            await self.store.finish(job.id, Outcome.COMPLETED, node="node-2")
+            if lose == "stop":
+                run.stop()
+            else:
+                gate.callback(None)
+            await self.until(lambda: not self.engine._dispatchers["default"].runs)
+            self.assertEqual((await self.engine.job(job.id)).outcome, Outcome.COMPLETED)
+            self.assertTrue((self.outputs.folder(taken) / "001.pdf").exists(), lose)
 
     async def test_a_backend_that_cannot_be_restarted_stops_no_job(self) -> None:
         with patch.object(self.backend, "restart", side_effect=ZeroDivisionError):

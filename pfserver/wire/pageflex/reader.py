@@ -21,8 +21,23 @@ from pfserver.wire.pageflex.packet import BLOCKS, NAMESPACE, ROOTS, VARIABLES, L
 #: The longest XML declaration; it is taken away, since clients send malformed ones (``<?xml version="1.0">``).
 DECLARATION_LENGTH = 512
 
-#: Some versions of expat hold back what might be an incomplete tag, and some of them do not say how to turn that off.
-_HOLDS_BACK = not hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")
+
+def _expat_holds_back() -> bool:
+    """Whether this expat waits with a tag that came in two pieces until there is more, and cannot be told not to.
+
+    That came with version 2.6, and with the corrections that distributions made to earlier ones: so it is tried.
+    """
+    begun: list[str] = []
+    parser: Any = expat.ParserCreate()
+    if hasattr(parser, "SetReparseDeferralEnabled"):
+        return False
+    parser.StartElementHandler = lambda tag, attributes: begun.append(tag)
+    parser.Parse(b"<a><a-tag-that-comes-in-two-pieces", False)
+    parser.Parse(b">", False)
+    return len(begun) < 2
+
+
+_HOLDS_BACK = _expat_holds_back()
 
 #: What expat says of a text that may yet become XML.
 _INCOMPLETE = {
@@ -35,8 +50,9 @@ _INCOMPLETE = {
     )
 }
 
-#: The end of a packet, and where it is looked for.
-_END = re.compile(r"(job_command\s*|/)>\s*\Z")
+#: The end of a packet, that of one that has no elements, and where they are looked for.
+_END = re.compile(r"job_command\s*>\s*\Z")
+_END_OF_ROOT = re.compile(r"(job_command\s*|/)>\s*\Z")
 _END_LENGTH = 256
 
 
@@ -54,6 +70,9 @@ class PacketReader:
         # All of the text, where expat may hold back a tag until there is more to read than is to come.
         self._text: list[str] | None = [] if _HOLDS_BACK else None
         self._tail = ""
+        # So many characters may be parsed once more: whoever sends what looks like an end again and again has to wait
+        # for the time-out with it.
+        self._again = self._limits.packet_bytes
 
     def feed(self, data: bytes) -> Packet | None:
         """Take bytes as they come; gives the packet once it is complete and ignores what follows.
@@ -142,8 +161,12 @@ class PacketReader:
         if self._target.packet is None and self._text is not None:
             self._text.append(text)
             self._tail = (self._tail + text)[-_END_LENGTH:]
-            if _END.search(self._tail):
-                return self._parse_all("".join(self._text))
+            end = _END if self._target.begun else _END_OF_ROOT
+            if self._again > 0 and end.search(self._tail):
+                whole = "".join(self._text)
+                self._text = [whole]
+                self._again -= len(whole)
+                return self._parse_all(whole)
         return self._target.packet
 
     def _parse_all(self, text: str) -> Packet | None:
@@ -161,7 +184,7 @@ def _parser_of(target: _Target) -> Any:
     parser.EndElementHandler = target.end
     parser.CharacterDataHandler = target.data
     parser.StartDoctypeDeclHandler = target.doctype
-    if not _HOLDS_BACK:
+    if hasattr(parser, "SetReparseDeferralEnabled"):
         parser.SetReparseDeferralEnabled(False)
     return parser
 
@@ -179,6 +202,11 @@ class _Target:
         self._block = ""
         self._name: str | None = None
         self._text: list[str] = []
+
+    @property
+    def begun(self) -> bool:
+        """Whether the root element has begun."""
+        return self._depth > 0
 
     def doctype(self, *_what: object) -> None:
         raise PacketError(Number.DOCTYPE, "the packet holds a DOCTYPE, which is refused")

@@ -61,18 +61,18 @@ class CircuitTests(OMICase):
         watcher = await self.session()
         circuit = await self.session()
         await circuit.ask(Lock(ref(), b"1"))
-        written: list[object] = []
+        written: list[Deferred[Any]] = []
         write = self.globals.write
 
         def watched(function: Any) -> Any:
-            written.append(function)
-            return write(function)
+            written.append(write(function))
+            return written[-1]
 
         self.globals.write = watched  # type: ignore[method-assign]
         circuit.send(bunch([circuit.packed(Set(ref(n), b"v")) for n in range(100)]))
         await self.until(lambda: written)
         await self.drop(circuit)
-        await self.until(lambda: not self.locks.held())
+        await self.until(lambda: not self.locks.held() and written[0].called)
         found = [await watcher.ask(Get(ref(n))) for n in (0, 99)]
         self.assertEqual(found, [GetReply(1, b"v")] * 2)
 

@@ -217,6 +217,36 @@ class HeldBackTests(SynchronousTestCase):
         self.assertIsNone(pieces.feed(begin + b"<!-- </p:job_command>"))
         self.assertEqual(pieces.feed(b" --></p:job_command>"), Packet(command="SubmitJob"))
 
+    def test_what_looks_like_an_end_again_and_again_is_not_parsed_again_and_again(self) -> None:
+        self.patch(reader, "_HOLDS_BACK", True)
+        parsed = []
+        original = PacketReader._parse_all
+
+        def count(self: PacketReader, text: str) -> Packet | None:
+            parsed.append(len(text))
+            return original(self, text)
+
+        self.patch(PacketReader, "_parse_all", count)
+        pieces = PacketReader(Limits(packet_bytes=100_000))
+        begin = ROOT.partition("{}")[0].encode()
+        self.assertIsNone(pieces.feed(begin + b"<a/>" * 5_000))
+        for _ in range(200):
+            self.assertIsNone(pieces.feed(b"<a/>"))
+        self.assertEqual(parsed, [])
+        self.assertIsNone(pieces.feed(b"<!-- "))
+        for _ in range(200):
+            self.assertIsNone(pieces.feed(b"job_command>"))
+        self.assertLess(sum(parsed), 150_000)
+        self.assertEqual(pieces.feed(b" --></p:job_command>"), Packet(command="SubmitJob"))
+
+    def test_this_expat_does_what_the_reader_takes_it_to_do(self) -> None:
+        """With the flag as it was found, pieces are as good as the whole."""
+        data = ROOT.format("").encode()
+        for cut in range(1, len(data)):
+            pieces = PacketReader()
+            self.assertIsNone(pieces.feed(data[:cut]))
+            self.assertEqual(pieces.feed(data[cut:]), Packet(command="SubmitJob"))
+
 
 class HoldingBack:
     """A parser that does nothing before the end."""

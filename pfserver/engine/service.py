@@ -122,12 +122,14 @@ class Engine:
                 await backend.restart()
             self.log.info("engine.restarted")
         finally:
-            # Even where one backend could not be restarted: the others' jobs must go on.
-            await self._take_up_left()
-            if not self._stopping:
-                for dispatcher in self._dispatchers.values():
-                    dispatcher.start()
-            self._restarting.release()
+            # Even where one backend could not be restarted, or a job not taken up: the others' jobs must go on.
+            try:
+                await self._take_up_left()
+            finally:
+                if not self._stopping:
+                    for dispatcher in self._dispatchers.values():
+                        dispatcher.start()
+                self._restarting.release()
 
     async def _take_up_left(self) -> None:
         """Take up jobs that the store refused to take back; while it does, none could be begun either."""

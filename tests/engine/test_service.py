@@ -407,7 +407,6 @@ class StopTests(EngineCase):
             await Deferred()
             return Outcome.COMPLETED
 
-        self.backend.work = work
         for lose in ("stop", "worker"):
             gate: Deferred[None] = Deferred()
 
@@ -436,6 +435,14 @@ class StopTests(EngineCase):
             await self.until(lambda: not self.engine._dispatchers["default"].runs)
             self.assertEqual((await self.engine.job(job.id)).outcome, Outcome.COMPLETED)
             self.assertTrue((self.outputs.folder(taken) / "001.pdf").exists(), lose)
+
+    async def test_a_job_that_cannot_be_taken_up_stops_no_other(self) -> None:
+        with patch.object(self.store, "abandoned", side_effect=ZeroDivisionError):
+            restart = Deferred.fromCoroutine(self.engine.restart())
+            await self.until(lambda: restart.called)
+        self.failureResultOf(restart, ZeroDivisionError)
+        job = await self.ended(await self.submit())
+        self.assertEqual(job.outcome, Outcome.COMPLETED)
 
     async def test_a_backend_that_cannot_be_restarted_stops_no_job(self) -> None:
         with patch.object(self.backend, "restart", side_effect=ZeroDivisionError):

@@ -47,8 +47,9 @@ $(DONE)/bench: $(DONE)/test
 demo: $(DONE)/run
 	$(BIN)/python tools/demo.py
 
+# Trial ends a test that waits too long, but not one that is busy for ever: that is stopped here and says where it was.
 test: $(DONE)/test
-	$(BIN)/python -m twisted.trial --reporter=text tests
+	PYTHONFAULTHANDLER=1 timeout --signal=ABRT 55m $(BIN)/python -m twisted.trial --reporter=text tests
 
 check: $(DONE)/check
 	$(BIN)/ruff check .

@@ -104,8 +104,12 @@ class EngineCase(TestCase):
     async def until(self, condition: Callable[[], Any], *, moving: bool = True) -> None:
         """Let threads and callbacks work until something is so; the engine's clock moves on, or stands still."""
         while not condition():
-            await deferLater(reactor, 0.001)
-            self.clock.advance(0.05 if moving else 0)
+            await self.turn(moving=moving)
+
+    async def turn(self, *, moving: bool = True) -> None:
+        """Let threads and callbacks work once."""
+        await deferLater(reactor, 0.001)
+        self.clock.advance(0.05 if moving else 0)
 
     async def submit(self, **changes: Any) -> Job:
         return await self.engine.submit(JobRequest(**{"project": "scripted.x", "job": "Job 1", **changes}))
@@ -114,8 +118,7 @@ class EngineCase(TestCase):
         """Wait for a job's outcome."""
         found = [await self.engine.job(job.id)]
         while found[0].state is not State.DONE:
-            await deferLater(reactor, 0.001)
-            self.clock.advance(0.05)
+            await self.turn()
             found[0] = await self.engine.job(job.id)
         return found[0]
 

@@ -144,7 +144,7 @@ class QueueTests(EngineCase):
         jobs = [await self.submit() for _ in range(7)]
         await self.until(lambda: len(stored) == 4)
         for _ in range(20):
-            await self.until(lambda: True)
+            await self.turn()
             await self.engine.queue_length()
         self.assertEqual(begun, [job.id for job in jobs[:4]])
         self.assertEqual(await self.engine.queue_length(), 3)

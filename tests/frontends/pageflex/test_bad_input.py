@@ -144,7 +144,7 @@ class VanishingTests(FrontEndCase):
             client = await self.connect(submission(_sys_ClientJobMonitor="true"))
             client.transport.loseConnection()
         while len(jobs := await self.engine.recent_jobs()) < 10:
-            await self.until(lambda: True)
+            await self.turn()
         for job in jobs:
             await self.ended(job)
         await self.until(lambda: not self.frontend.factory._open)

@@ -50,7 +50,7 @@ class SubmitTests(FrontEndCase):
         client = await self.connect(submission())
         await self.until(asked.is_set)
         for _ in range(20):
-            await self.until(lambda: True)
+            await self.turn()
             await deferLater(reactor, 0.001)
         self.assertEqual(client.received, b"")
         allowed.set()
@@ -89,7 +89,7 @@ class OtherCommandTests(FrontEndCase):
         self.backend.work = work
         self.assertEqual(await self.talk(submission()), b"R0000000: T0000001\r\n")
         while (await self.engine.job(1)).documents == 0:
-            await self.until(lambda: True)
+            await self.turn()
         return gate
 
     async def test_status_through_a_life(self) -> None:

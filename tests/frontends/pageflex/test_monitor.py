@@ -181,5 +181,5 @@ class SlowReaderTests(FrontEndCase):
 
     async def ended_without_stepping(self) -> object:
         while not await self.engine.recent_jobs():
-            await self.until(lambda: True)
+            await self.turn()
         return await self.ended(await self.engine.job(1))

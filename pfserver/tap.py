@@ -346,7 +346,7 @@ class Server(Service):
 
 
 def makeService(options: Any) -> Server:
-    """The service of ``twistd pfserver``; exits with a message where the state folder belongs to another server."""
+    """The service of ``twistd pfserver``; exits with a message where its state belongs to another server."""
     from twisted.internet import reactor
 
     reactor.seconds = steady_clock()  # type: ignore[method-assign]
@@ -356,6 +356,8 @@ def makeService(options: Any) -> Server:
     configuration: Configuration = options.configuration
     try:
         state = StateFolder(configuration.state)
+        if configuration.store_file is not None:
+            state.add(configuration.store_file, "job database")
     except PFServerError as error:
         raise SystemExit(f"pfserver cannot start: {error}") from error
     return Server(configuration, options.plugins, state, reactor, options.parent or {})

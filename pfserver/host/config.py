@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from attrs import Factory, field, frozen
@@ -66,6 +67,15 @@ class Configuration:
         # Made of parts: a path may hold what has a meaning in a URL.
         path = str(self.state / "jobs.sqlite")
         return self.store or sa.URL.create("sqlite", database=path).render_as_string(hide_password=False)
+
+    @property
+    def store_file(self) -> Path | None:
+        """The file of the job database, where it is one."""
+        url = sa.make_url(self.store_url)
+        if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+            return None
+        # SQLite's own kind of URL, "file:/srv/jobs.sqlite", which SQLAlchemy passes on.
+        return Path(unquote(urlsplit(url.database).path) if "uri" in url.query else url.database)
 
 
 def load(path: Path | None, overrides: Mapping[str, Any], frontends: Sequence[str]) -> Configuration:

@@ -7,7 +7,7 @@ import os
 import uuid
 from pathlib import Path
 
-from pfserver.errors import ConfigurationError, StateInUse
+from pfserver.errors import ConfigurationError, PFServerError, StateInUse
 
 
 class StateFolder:
@@ -19,16 +19,25 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        what = f"the state folder {path}"
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise ConfigurationError(f"the state folder {path} cannot be used: {error.strerror}") from error
+            raise _unusable(what, error) from error
+        self._locks = [_lock(path / "lock", what)]
+
+    def add(self, file: Path, kind: str) -> None:
+        """Have a file for this process alone, wherever it lies; its lock stands beside it. ``kind`` says what it is.
+
+        :raises: as for the folder, which is let go then.
+        """
+        # A link is another name of the same file.
+        file = file.resolve()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise StateInUse(f"another server works on the state folder {path}") from error
+            self._locks.append(_lock(file.with_name(file.name + ".lock"), f"the {kind} {file}"))
+        except PFServerError:
+            self.release()
+            raise
 
     def node(self, host: str) -> str:
         """The name under which this server claims jobs: begins with its first host's, and no other state has it.
@@ -56,4 +65,22 @@ class StateFolder:
 
     def release(self) -> None:
         """Let others have it."""
-        os.close(self._lock)
+        while self._locks:
+            os.close(self._locks.pop())
+
+
+def _lock(path: Path, what: str) -> int:
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(what, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise StateInUse(f"another server works on {what}") from error
+    return lock
+
+
+def _unusable(what: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{what} cannot be used: {error.strerror}")

@@ -53,7 +53,10 @@ class StartTests(TestCase):
         self.assertIn("[backends.nope]", self.refused(*free, config="[backends.nope]\nx = 1"))
         self.assertIn("[frontends.pageflex]", self.refused(*free, config="[frontends.pageflex]\nx = 1"))
         self.assertIn("--nonsense", self.refused("--nonsense"))
-        self.assertIn("job database cannot be opened", self.refused(*free, "--store", "sqlite:////nowhere/at/all"))
+        self.assertIn(
+            "job database /nowhere/at/all cannot be used: No such",
+            self.refused(*free, "--store", "sqlite:////nowhere/at/all"),
+        )
 
     def test_two_servers_on_one_state_folder(self) -> None:
         with ServerProcess(Path(self.mktemp())) as first:
@@ -61,6 +64,15 @@ class StartTests(TestCase):
             self.addCleanup(second.close)
             self.assertEqual(second.join(), 1)
             self.assertIn("another server works on the state folder", "".join(second.log))
+            self.assertTrue(first.talk(packet("GetBuildString")).startswith(b"R0000000: pfserver "))
+
+    def test_two_servers_on_one_database(self) -> None:
+        with ServerProcess(Path(self.mktemp())) as first:
+            database, link = first.state / "jobs.sqlite", Path(self.mktemp()).absolute()
+            link.symlink_to(database)
+            for path in (database, link):
+                text = self.refused("--pageflex", "tcp:0:interface=127.0.0.1", "--store", f"sqlite:///{path}")
+                self.assertIn(f"another server works on the job database {database}", text)
             self.assertTrue(first.talk(packet("GetBuildString")).startswith(b"R0000000: pfserver "))
 
     def test_an_option_for_each_front_end(self) -> None:

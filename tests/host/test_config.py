@@ -33,6 +33,19 @@ class LoadTests(TestCase):
         url = sa.make_url(Configuration(state=Path("/srv/50%25 done? #1")).store_url)
         self.assertEqual((url.database, dict(url.query)), ("/srv/50%25 done? #1/jobs.sqlite", {}))
 
+    def test_the_file_of_the_job_database(self) -> None:
+        state = Path("/srv/50%25 done? #1")
+        for store, expected in (
+            ("", state / "jobs.sqlite"),
+            ("sqlite:////srv/jobs 1.sqlite", Path("/srv/jobs 1.sqlite")),
+            ("sqlite:///file:/srv/jobs%201.sqlite?cache=private&uri=true", Path("/srv/jobs 1.sqlite")),
+            ("sqlite:///file:///srv/jobs.sqlite?uri=true", Path("/srv/jobs.sqlite")),
+            ("sqlite://", None),
+            ("sqlite:///:memory:", None),
+            ("postgresql:///jobs", None),
+        ):
+            self.assertEqual(Configuration(state=state, store=store).store_file, expected, store)
+
     def test_every_key(self) -> None:
         path = self.write(
             """

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pfserver.engine import texts
-from pfserver.engine.reports import Tools, end_without_work
+from pfserver.engine.reports import Tools, end_without_work, take_output_away
 from pfserver.errors import StoreUnavailable, WrongState
 from pfserver.model import Job, Outcome, State
 
@@ -111,8 +111,8 @@ class Nodes:
         elif job.attempts >= job.request.max_attempts and not refund:
             outcome = Outcome.FAILED
             told = [texts.attempts_spent(job, reason)]
-        await tools.in_thread(tools.outputs.discard, job)
         if outcome is None:
+            await take_output_away(tools, job)
             await tools.store.requeue(job.id, node=job.node, messages=[texts.retry(reason)], refund=refund)
             self._wake(job.request.queue)
         else:

@@ -46,20 +46,28 @@ class Tools:
     node: str
 
 
-async def end_without_work(tools: Tools, job: Job, outcome: Outcome, told: Sequence[tuple[int, str]]) -> Job:
-    """Store the outcome of a job that nobody works on any more, failed or cancelled; it leaves no output.
+async def take_output_away(tools: Tools, job: Job) -> None:
+    """Remove what was published and what was begun of a job that is at work and is not to go on.
 
-    Raises ``WrongState`` where somebody else has it meanwhile: what lies there is theirs.
+    Whoever worked on it may have died, or stopped, between the publication of the output and its record. Raises
+    ``WrongState`` where somebody else has the job meanwhile: what lies there is theirs.
     """
     now = await tools.store.get(job.id)
     if now.state is State.DONE or (now.node, now.attempts) != (job.node, job.attempts):
         raise WrongState(f"{job.transaction_id} is {now.state.value} and not at work here")
-    # Whoever worked on it may have died between the publication of the output and its record.
     try:
         await tools.in_thread(tools.outputs.remove, job)
     except OutputUnavailable as error:
         # No reason for the job to have no end, and for a server that takes it up not to start.
         _log.warn("job.output-stays", transaction=job.transaction_id, reason=str(error))
+
+
+async def end_without_work(tools: Tools, job: Job, outcome: Outcome, told: Sequence[tuple[int, str]]) -> Job:
+    """Store the outcome of a job that nobody works on any more, failed or cancelled; it leaves no output.
+
+    Raises ``WrongState`` where somebody else has it meanwhile.
+    """
+    await take_output_away(tools, job)
     progress = evolve(texts.counts(job), documents=0, pages=0)
     last = [*told, *texts.closing(job, outcome, progress)]
     job = await tools.store.finish(job.id, outcome, node=job.node, messages=last, progress=progress, artifacts=())

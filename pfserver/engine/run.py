@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pfserver.engine import texts
-from pfserver.engine.reports import Reports, Tools
+from pfserver.engine.reports import Reports, Tools, take_output_away
 from pfserver.errors import JobFailed, OutputUnavailable, StoreUnavailable, WorkerLost, WrongState
 from pfserver.interfaces import IBackend, IReporter
 from pfserver.model import Artifact, Job, Outcome, Progress, State
@@ -42,6 +42,8 @@ class Run:
         self._produced = produced
         self._reports = Reports(job, tools, self.notice)
         self._folder: Path | None = None
+        # Whether there is finished output, whose record is still to be stored.
+        self._published = False
         self._cancel_waiters: list[Deferred[None]] = []
         self._work: Deferred[Any] | None = None
         self._stopping = False
@@ -109,6 +111,16 @@ class Run:
 
     async def execute(self) -> bool:
         """Produce the job until its outcome is stored (False) or it is back in its queue (True)."""
+        try:
+            return await self._execute()
+        except CancelledError:
+            # The server stops, and the store does not take the job's end: the next start finds it as abandoned.
+            self.log.warn("job.not-given-back", transaction=self.job.transaction_id)
+            return False
+        finally:
+            self._reports.close()
+
+    async def _execute(self) -> bool:
         if self.job.attempts > 1:
             await self._tools.in_thread(self._tools.outputs.discard, self.job)
         try:
@@ -124,8 +136,6 @@ class Run:
             self.log.warn("job.lost", transaction=self.job.transaction_id)
             await self._discard()
             return False
-        finally:
-            self._reports.close()
 
     async def _produce(self) -> Outcome:
         if self.cancelled and self._refused:
@@ -149,6 +159,7 @@ class Run:
             await self._leave_nothing()
         elif self._folder is not None:
             await self._tools.in_thread(self._tools.outputs.publish, self.job)
+            self._published = True
         return outcome
 
     async def _finish(self, outcome: Outcome) -> None:
@@ -215,15 +226,17 @@ class Run:
         await self._discard()
         while True:
             try:
+                if self._published:
+                    await take_output_away(self._tools, self.job)
+                    self._published = False
                 await self._reports.requeue(text, refund=refund)
                 return True
             except WrongState:
-                # It was cancelled meanwhile, and what was finished of it is gone.
+                # It was cancelled meanwhile, and what was finished of it is gone; or it is not ours any more.
                 self._reports.nothing_produced()
                 try:
                     await self._finish(Outcome.CANCELLED)
                 except WrongState:
-                    # It is not ours any more.
                     self.log.warn("job.lost", transaction=self.job.transaction_id)
                 return False
             except StoreUnavailable:

@@ -37,14 +37,20 @@ class Nodes:
 
     :param silence: seconds after which a silent node of a shared store is taken for dead; None for a store of its own.
     :param wake: called with the name of a queue that a job went back to.
+    :param at_work: whether a job, by its id, is at work in this process.
     """
 
     log = Logger()
 
-    def __init__(self, tools: Tools, silence: float | None, wake: Callable[[str], None]) -> None:
+    def __init__(
+        self, tools: Tools, silence: float | None, wake: Callable[[str], None], at_work: Callable[[int], bool]
+    ) -> None:
         self._tools = tools
         self._silence = silence
         self._wake = wake
+        self._at_work = at_work
+        # Jobs and attempts that are this server's in the store only.
+        self._unknown: set[tuple[int, int]] = set()
         self._seen: dict[str, _Seen] = {}
         self._looked = 0.0
         self._timer: IDelayedCall | None = None
@@ -93,14 +99,31 @@ class Nodes:
             if now - seen.since > silence and self._is_watching:
                 host = node.partition("/")[0]
                 await self._take_up_all(node, f"the server {host}, which worked on the job, is silent")
+        await self._look_at_own()
+
+    async def _look_at_own(self) -> None:
+        """Take up jobs that the store gave this server while the connection was lost, so that it never heard of them.
+
+        One that it is just being told of is not known either: only in two looks it is lost.
+        """
+        before, self._unknown = self._unknown, set()
+        for job in await self._tools.store.abandoned(self._tools.node):
+            if self._is_watching and not self._at_work(job.id):
+                if (job.id, job.attempts) in before:
+                    await self._take_up_one(job, "the server did not hear that the job is its own", refund=False)
+                else:
+                    self._unknown.add((job.id, job.attempts))
 
     async def _take_up_all(self, node: str, reason: str, *, refund: bool = False) -> None:
         for job in await self._tools.store.abandoned(node):
-            try:
-                await self._take_up(job, reason, refund)
-            except WrongState:
-                # Another server was quicker, or the job's own is back.
-                self.log.debug("job.not-taken-up", transaction=job.transaction_id)
+            await self._take_up_one(job, reason, refund=refund)
+
+    async def _take_up_one(self, job: Job, reason: str, *, refund: bool) -> None:
+        try:
+            await self._take_up(job, reason, refund)
+        except WrongState:
+            # Another server was quicker, or the job's own is back.
+            self.log.debug("job.not-taken-up", transaction=job.transaction_id)
 
     async def _take_up(self, job: Job, reason: str, refund: bool) -> None:
         tools = self._tools

@@ -74,7 +74,7 @@ class Engine:
             for queue, slots in options.queues.items()
         }
         self._leases = Leases(tools, first, self._wake)
-        self._nodes = Nodes(tools, options.node_timeout, self._wake)
+        self._nodes = Nodes(tools, options.node_timeout, self._wake, self._is_at_work)
         self._retention = Retention(options.retention, tools)
         self._stopping = False
         self._restarting = DeferredLock()
@@ -140,6 +140,9 @@ class Engine:
             except StoreUnavailable as error:
                 self.log.warn("engine.waits-for-disk", reason=str(error), seconds=RETRY_FIRST)
             await deferLater(self._tools.clock, RETRY_FIRST)
+
+    def _is_at_work(self, job_id: int) -> bool:
+        return any(job_id in dispatcher.runs for dispatcher in self._dispatchers.values())
 
     async def _quiesce(self, grace: float) -> None:
         dispatchers = self._dispatchers.values()

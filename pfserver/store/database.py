@@ -7,8 +7,9 @@ committed together as the next group, so that many small jobs share one flush of
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -28,6 +29,9 @@ GROUP_LIMIT = 1000
 #: Threads that read; each holds a connection.
 READERS = 3
 
+#: Where a server is lost in the middle of a commit it is asked what became of it: the pauses between, in seconds.
+ASKED_AGAIN = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+
 #: Seconds that a connection waits for another process's lock, e.g. a backup's.
 BUSY_TIMEOUT = 10.0
 
@@ -40,8 +44,15 @@ WriteHandler = Callable[[sa.Connection, Sequence[Payload]], Sequence[Result | PF
 #: Called in the reactor's thread with what is on disk, before the one who asked.
 Witness = Callable[[Any], object]
 
+_TRANSACTION_NUMBER = sa.text("SELECT txid_current_if_assigned()")
+_TRANSACTION_STATUS = sa.text("SELECT txid_status(:number)")
+
 _Write = tuple[WriteHandler[Any, Any], Any, "Deferred[Any]", Witness | None]
 _Outcome = tuple[_Write, Any, bool]
+
+
+class _CommitUnknown(StoreUnavailable):
+    """The server was lost while it committed, and cannot be asked what became of it."""
 
 
 class Database:
@@ -64,6 +75,7 @@ class Database:
         self._readers = ThreadPool(1, READERS, name="pfserver-store-reader")
         self._writing = _engine(self._url, read_only=False)
         self._reading = _engine(self._url, read_only=True)
+        self._is_postgresql = self._url.get_backend_name() == "postgresql"
         self._writer_connection: sa.Connection | None = None
 
     @property
@@ -157,18 +169,20 @@ class Database:
                     for write, result in zip(writes, results, strict=True):
                         outcomes.append((write, result, not isinstance(result, PFServerError)))
         except Exception as error:  # noqa: BLE001 - whatever it was goes to the one who asked, the thread goes on
+            if isinstance(error, _CommitUnknown):
+                # Done again it might be done twice.
+                return [(write, error, False) for write in group]
             if len(group) > 1:
                 return [outcome for write in group for outcome in self._commit([write])]
             return [(group[0], self._failure(error), False)]
         return outcomes
 
-    @contextmanager
-    def _writer(self) -> Iterator[sa.Connection]:
+    def _writer(self) -> AbstractContextManager[sa.Connection]:
         """A transaction. Jobs in hand are as committed, or forgotten."""
-        if not self.is_private:
-            with self._writing.begin() as connection:
-                yield connection
-            return
+        return self._private_writer() if self.is_private else self._shared_writer()
+
+    @contextmanager
+    def _private_writer(self) -> Iterator[sa.Connection]:
         # One connection for good: to borrow it from the pool for each group costs as much as the commit.
         if self._writer_connection is None:
             self._writer_connection = self._writing.connect()
@@ -180,6 +194,33 @@ class Database:
             self._writer_connection.close()
             self._writer_connection = None
             raise
+
+    @contextmanager
+    def _shared_writer(self) -> Iterator[sa.Connection]:
+        with self._writing.connect() as connection:
+            transaction = connection.begin()
+            try:
+                yield connection
+                number = connection.scalar(_TRANSACTION_NUMBER) if self._is_postgresql else None
+            except BaseException:
+                transaction.rollback()
+                raise
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                if not error.connection_invalidated or number is None or not self._was_committed(number):
+                    raise
+
+    def _was_committed(self, number: int) -> bool:
+        """What became of a commit in which the server was lost."""
+        for pause in ASKED_AGAIN:
+            time.sleep(pause)
+            with suppress(SQLAlchemyError), self._reading.connect() as connection:
+                status = connection.scalar(_TRANSACTION_STATUS, {"number": number})
+                self.log.warn("store.connection-lost", transaction=status)
+                if status != "in progress":
+                    return bool(status == "committed")
+        raise _CommitUnknown("the job database was lost: it is not known whether this is stored")
 
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, PFServerError):

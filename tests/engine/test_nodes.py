@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from pfserver.engine.nodes import BEATS
 from pfserver.engine.service import EngineOptions
@@ -72,6 +72,24 @@ class NodesTests(EngineCase):
         await self.pass_time(2 * SILENCE)
         self.assertEqual((await self.ended(job)).outcome, Outcome.CANCELLED)
         self.assertEqual((await self.ended(last)).outcome, Outcome.FAILED)
+
+    async def test_a_job_that_this_server_never_heard_of_is_taken_up(self) -> None:
+        """The connection was lost while it claimed."""
+        gate: Deferred[Outcome] = Deferred()
+        self.backend.work = lambda reporter: gate if reporter.job.id == known.id else succeed(Outcome.COMPLETED)
+        known = await self.submit()
+        await self.until(lambda: self.backend.began)
+        request = JobRequest(project="scripted.x", job="Job 1", backend="scripted")
+        [lost] = await self.store.add([request])
+        await self.store.claim("default", ["scripted"], 1, node="node-1")
+        await self.look(SILENCE / BEATS)
+        self.assertEqual((await self.engine.job(lost.id)).state, State.RUNNING)
+        await self.look(SILENCE / BEATS)
+        job = await self.ended(lost)
+        self.assertEqual((job.outcome, job.attempts), (Outcome.COMPLETED, 2))
+        self.assertEqual((await self.engine.job(known.id)).attempts, 1)
+        gate.callback(Outcome.COMPLETED)
+        await self.ended(known)
 
     async def test_while_it_stops_it_counts_on_and_takes_up_nothing(self) -> None:
         job = await self.taken_by_other()

@@ -14,11 +14,13 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, TestCase
 
-from pfserver.errors import WrongState
+from pfserver.errors import StoreUnavailable, WrongState
 from pfserver.model import Artifact, JobRequest, Outcome, Progress, State
+from pfserver.store import database as module
 from pfserver.store.database import Database
 from pfserver.store.jobs import JobStore
 from tests.frontends.pageflex.support import packet
+from tests.support.forwarder import Forwarder
 from tests.support.process import ServerProcess, ended
 from tests.support.projects import assert_whole, put_project
 from tests.support.servers import postgresql, postgresql_programs
@@ -98,6 +100,33 @@ class StoreTests(PostgresqlCase):
             [message.text for message in await one.messages(job.id, after=0, limit=9)][1:], ["more", "done"]
         )
         self.assertEqual(await one.artifacts(job.id), [artifact])
+
+    async def test_a_commit_whose_answer_is_lost_is_not_done_twice(self) -> None:
+        target = sa.make_url(self.url)
+        forwarder = Forwarder(("127.0.0.1", target.port))
+        self.addCleanup(forwarder.close)
+        database = Database(target.set(port=forwarder.port).render_as_string(), reactor)
+        database.open()
+        self.addCleanup(database.close)
+        store = JobStore(database, Clock())
+        [first] = await store.add([JobRequest(project="first.pf", backend="merge")])
+        lost = forwarder.lost
+        forwarder.lose_answers_to(b"COMMIT", 1)
+        groups = [store.add([JobRequest(project=f"{n}.pf", backend="merge")]) for n in range(20)]
+        added = [job for group in await gatherResults(groups) for job in group]
+        self.assertEqual(forwarder.lost, lost + 1)
+        self.assertEqual([job.id for job in await store.find(after=first.id, limit=99)], [job.id for job in added])
+        forwarder.lose_answers_to(b"COMMIT", 1)
+        claimed = await store.claim("default", ["merge"], 21, node="1")
+        self.assertEqual((forwarder.lost, len(claimed)), (lost + 2, 21))
+        # What nobody can be asked about is not tried again.
+        self.patch(module, "ASKED_AGAIN", (0.0, 0.1))
+        commit = sa.event.listens_for(database._writing, "commit")
+        commit(lambda connection: forwarder.cut())
+        group = [store.add([JobRequest(project="a.pf", backend="merge")]) for _ in range(2)]
+        for one in group:
+            with self.assertRaisesRegex(StoreUnavailable, "not known whether"):
+                await one
 
     async def test_factories_at_two_nodes(self) -> None:
         stores = []

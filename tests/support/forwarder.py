@@ -25,11 +25,20 @@ class Forwarder:
     @property
     def url(self) -> str:
         """Its address, for HTTP."""
-        return "http://{}:{}".format(*self._listener.getsockname())
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._listener.getsockname()[1])
 
     def lose_answers(self, method: str, count: int) -> None:
-        """Lose the answers to the next so many calls of a method: the server has done them, nobody hears of it."""
-        self._lose[f"<methodName>{method}<".encode()] = count
+        """Lose the answers to the next so many calls of an XML-RPC method; see :meth:`lose_answers_to`."""
+        self.lose_answers_to(f"<methodName>{method}<".encode(), count)
+
+    def lose_answers_to(self, part: bytes, count: int) -> None:
+        """Lose the answers to the next so many requests with this in them: the server has done them, nobody hears."""
+        self._lose[part] = count
 
     def cut(self) -> None:
         """The server is away: close everything."""

@@ -106,11 +106,14 @@ class DelimitedTests(SourceCase):
         for content, text in {
             b"a,b\n1,\xff\n": "a.csv, line 2, column 3: its bytes do not fit its encoding",
             b"a,b\n\xc3\xa9,\xff\n": "a.csv, line 2, column 3: its bytes",
-            b'a,b\n1,"x" y\n': "a.csv, line 2: ",
-            b'a,b\n1,"x': "a.csv, line 2: unexpected end of data",
+            b'a,b\n1,"x" y\n': "a.csv, line 2, column 6: ",
+            b'a,b\n1,"x\ny""z\n"" y",2\n3,"x\nz"y\n': "a.csv, line 6, column 3: ",
+            b'a,b\n1,"x\ny""z\n"" y"\n1,""\n3,"x""\nz"y\n': "a.csv, line 7, column 3: ",
+            b'a,b\n1,"x': "a.csv, line 2, column 3: unexpected end of data",
+            b'a,b\n1,"x\n1,2\n1,2\n': "a.csv, line 2, column 3: unexpected end of data",
             b"": "a.csv, line 1: the first line does not name every column",
-            b"a,,b\n": "a.csv, line 1: the first line does not name every column",
-            b"a,a\n": "a.csv, line 1: two columns have the same name",
+            b"a,,b\n": "a.csv, line 1, column 3: the first line does not name every column",
+            b"a,a\n": "a.csv, line 1, column 3: two columns have the same name",
         }.items():
             self.assertIn(text, self.broken(self.put("a.csv", content)))
         self.assertIn("unknown key 'x'", self.broken(self.put("a.csv", "a\n"), x=1))
@@ -173,10 +176,10 @@ class JsonTests(SourceCase):
     def test_broken_files_are_told_with_their_place(self) -> None:
         for name, content, text in (
             ("a.jsonl", b'{"a": 1}\n{"a": }\n', "a.jsonl, line 2, column 7: Expecting value"),
-            ("a.jsonl", b"{}\n[1]\n", "a.jsonl, line 2: the line is not a JSON object"),
-            ("a.jsonl", b'{"a": "\xff"}', "a.jsonl, line 1: the line is not JSON in UTF-8"),
-            ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1: the line is not JSON"),
-            ("a.jsonl", b"9" * 10_000, "a.jsonl, line 1: "),
+            ("a.jsonl", b"{}\n[1]\n", "a.jsonl, line 2, column 1: the line is not a JSON object"),
+            ("a.jsonl", b'{"a": "\xff"}', "a.jsonl, line 1, column 8: the line is not JSON in UTF-8"),
+            ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1, column 1: the line is not JSON"),
+            ("a.jsonl", b"9" * 10_000, "a.jsonl, line 1, column 1: "),
             ("a.json", b'[{"a": 1},\n {"a" 2}]', "a.json, line 2, column 7: Expecting ':' delimiter"),
             ("a.json", b'[{"a": 1}', "a.json, line 1, column 10: ',' is expected"),
             ("a.json", b'[{"a": 1}, 5]', "a.json, line 1, column 13: item 2 is not a JSON object"),

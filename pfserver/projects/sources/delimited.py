@@ -59,9 +59,10 @@ class DelimitedSource:
             first = next(lines, "")
             reader = csv.reader(chain([first], lines), delimiter=delimiter or _delimiter(source, first), strict=True)
             names = next(reader, [])
-            _check_names(source, names)
+            _check_names(source, names, lines.record, reader.dialect.delimiter)
+            lines.begin_record()
             for row in reader:
-                lines.taken = 0
+                lines.begin_record()
                 if len(row) == len(names):
                     yield dict(zip(names, row, strict=True))
                 elif row:
@@ -70,8 +71,13 @@ class DelimitedSource:
         except UnicodeError as error:
             text = "its bytes do not fit its encoding; name it with encoding = in [data]"
             raise broken(source, text, *undecodable(source, file.encoding)) from error
-        except (csv.Error, TypeError) as error:
-            raise broken(source, str(error), reader.line_num if reader is not None else None) from error
+        except TypeError as error:
+            raise broken(source, str(error)) from error
+        except csv.Error as error:
+            if reader is None:
+                raise broken(source, str(error)) from error
+            line, column = _fields(lines.record, reader.dialect.delimiter)[-1]
+            raise broken(source, str(error), reader.line_num - len(lines.record) + line, column) from error
 
 
 class _Lines:
@@ -81,7 +87,14 @@ class _Lines:
         self._source = source
         self._file = file
         self._number = 0
-        self.taken = 0
+        self._taken = 0
+        self.record: list[str] = []
+        """The lines of the record that is being read."""
+
+    def begin_record(self) -> None:
+        """The lines behind are another record's."""
+        self.record.clear()
+        self._taken = 0
 
     def __iter__(self) -> _Lines:
         return self
@@ -91,8 +104,9 @@ class _Lines:
         if not line:
             raise StopIteration
         self._number += 1
-        self.taken += len(line)
-        if self.taken >= RECORD:
+        self.record.append(line)
+        self._taken += len(line)
+        if self._taken >= RECORD:
             raise broken(self._source, f"the record is longer than {RECORD} characters", self._number)
         return line
 
@@ -103,8 +117,35 @@ def _delimiter(source: str, first: str) -> str:
     return max(",;\t", key=first.count) if any(mark in first for mark in ",;\t") else ","
 
 
-def _check_names(source: str, names: list[str]) -> None:
-    if not names or not all(name.strip() for name in names):
+def _check_names(source: str, names: list[str], lines: list[str], delimiter: str) -> None:
+    if not names:
         raise broken(source, "the first line does not name every column", 1)
-    if len(set(names)) < len(names):
-        raise broken(source, "two columns have the same name", 1)
+    seen = set()
+    for index, name in enumerate(names):
+        wrong = "the first line does not name every column" if not name.strip() else ""
+        wrong = "two columns have the same name" if name in seen else wrong
+        if wrong:
+            raise broken(source, wrong, *_fields(lines, delimiter)[index])
+        seen.add(name)
+
+
+def _fields(lines: list[str], delimiter: str) -> list[tuple[int, int]]:
+    """Line and column, both from 1, at which the fields of a record begin; at its end that of what is wrong with it.
+
+    That is what stands behind a closing quote, or the opening one that is never closed.
+    """
+    places = [(1, 1)]
+    is_quoted = is_closed = False
+    for number, line in enumerate(lines, 1):
+        for column, mark in enumerate(line, 1):
+            if mark == '"' and is_quoted:
+                # Perhaps the first of two, which stand for one.
+                is_quoted, is_closed = False, True
+            elif mark == '"' and (is_closed or places[-1] == (number, column)):
+                is_quoted, is_closed = True, False
+            elif mark == delimiter and not is_quoted:
+                is_closed = False
+                places.append((number, column + 1))
+            elif is_closed and mark not in "\r\n":
+                return [*places, (number, column)]
+    return places

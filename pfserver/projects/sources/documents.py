@@ -55,10 +55,13 @@ class JsonLinesSource:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
                 raise broken(source, error.msg, number, error.colno) from error
+            except UnicodeDecodeError as error:
+                column = len(line[: error.start].decode(error.encoding, "replace")) + 1
+                raise broken(source, "the line is not JSON in UTF-8", number, column) from error
             except (ValueError, RecursionError) as error:
-                raise broken(source, "the line is not JSON in UTF-8", number) from error
+                raise broken(source, "the line is not JSON in UTF-8", number, 1) from error
             if not isinstance(record, dict):
-                raise broken(source, "the line is not a JSON object", number)
+                raise broken(source, "the line is not a JSON object", number, 1)
             yield record
 
 

@@ -93,21 +93,23 @@ def load(place: ProjectFolder) -> Project:
     try:
         if place.file.stat().st_size > FILE_BYTES:
             raise BadProject(f"{name} is larger than {FILE_BYTES} bytes")
-        text = place.file.read_text(encoding="utf-8-sig")
+        text = place.file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadProject(f"{name}: {_position(str(error))}") from error
+        raise BadProject(f"{name}{_position(str(error))}") from error
     except UnicodeDecodeError as error:
-        raise BadProject(f"{name} is not UTF-8 text") from error
+        before = error.object[: error.start].decode("utf-8-sig")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise BadProject(f"{name}, line {line}, column {column}: is not UTF-8 text") from error
     except OSError as error:
         raise BadProject(f"{name} cannot be read: {error.strerror}") from error
     return _Reader(place, text).project(table)
 
 
 def _position(text: str) -> str:
-    """``Expected '=' … (at line 3, column 5)`` as ``line 3, column 5: expected '=' …``."""
+    """``Expected '=' … (at line 3, column 5)`` as ``, line 3, column 5: Expected '=' …``."""
     match = re.fullmatch(r"(.*) \(at (line \d+, column \d+|end of document)\)", text, re.DOTALL)
-    return f"{match[2]}: {match[1]}" if match else text
+    return f", {match[2]}: {match[1]}" if match else f": {text}"
 
 
 class _Reader:

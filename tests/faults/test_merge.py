@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -173,15 +172,14 @@ class DiskTests(FaultCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.disk = self.folder / "disk"
-        SmallDisk(self, self.disk, "64k")
-        self.config = f'output_roots = ["{self.disk}"]\n{self.config}'
+        self.disk = SmallDisk(self, self.folder / "disk", "64k")
+        self.config = f'output_roots = ["{self.disk.path}"]\n{self.config}'
 
     def test_a_full_disk_is_waited_for(self) -> None:
         server = self.start()
         for job in ("A", "B"):
-            subprocess.run(["mount", "-o", "remount,size=64k", str(self.disk)], check=True)
-            monitor = self.monitor(server, job, _sys_FinalOutputDir=str(self.disk))
+            self.disk.resize("64k")
+            monitor = self.monitor(server, job, _sys_FinalOutputDir=str(self.disk.path))
             text = monitor.until("is tried again")
             self.assertIn(
                 "J0005014: the output could not be written: No space left on device; the job is tried again", text
@@ -189,14 +187,14 @@ class DiskTests(FaultCase):
             # Others are unharmed: their output lies elsewhere.
             other = self.monitor(server, job)
             self.assertIn("J0000020: ", other.until("ended"))
-            subprocess.run(["mount", "-o", "remount,size=64M", str(self.disk)], check=True)
+            self.disk.resize("64M")
             self.assertIn("J0000020: ", monitor.until("ended"))
-            folder = self.disk / monitor.transaction
+            folder = self.disk.path / monitor.transaction
             if job == "A":
                 self.assertComplete(folder)
             else:
                 self.assertEqual(len(list(folder.glob("*.pdf"))), self.records)
-            self.assertEqual([path.name for path in self.disk.iterdir() if path.name.startswith(".")], [])
+            self.assertEqual([path.name for path in self.disk.path.iterdir() if path.name.startswith(".")], [])
             shutil.rmtree(folder)
 
 

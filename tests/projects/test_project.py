@@ -89,7 +89,7 @@ class ProjectTests(SynchronousTestCase):
     def test_what_is_wrong_is_told_with_its_line(self) -> None:
         for change, text in {
             ('title = "All of it"', "title = 5"): "a.pf, line 1, column 1: title is missing or not a text",
-            ('"type"]', '"type"'): "a.pf: line 4, column",
+            ('"type"]', '"type"'): "a.pf, line 4, column",
             ('fonts = ["type"]', 'fonts = ["../x"]'): "a.pf, line 2, column 1: '../x' lies outside the project",
             ('"sub/data.csv"', '"/etc/passwd"'): "a.pf, line 9, column 1: '/etc/passwd' lies outside the project",
             ('"sub/data.csv"', '"none.csv"'): "a.pf, line 9, column 1: there is no file 'none.csv' in the project",
@@ -117,7 +117,8 @@ class ProjectTests(SynchronousTestCase):
             self.assertIn(change[0], FULL)
             self.assertIn(text, self.wrong(FULL.replace(change[0], change[1], 1)))
         self.assertIn('it has no job: a table [jobs."NAME"] is needed', self.wrong(""))
-        self.assertIn("is not UTF-8 text", self.wrong(b"\xff"))
+        self.assertIn("a.pf, line 1, column 1: is not UTF-8 text", self.wrong(b"\xff"))
+        self.assertIn("a.pf, line 2, column 6: is not UTF-8", self.wrong("\ufeffa = 1\r\né = '".encode() + b"\xe9'\n"))
         self.assertIn("is larger than", self.wrong("#" * (2 << 20)))
         self.assertIn("jobs is not a table", self.wrong("jobs = 1"))
 

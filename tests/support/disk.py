@@ -22,15 +22,16 @@ class SmallDisk:
         self.path = path
         self._filler = path / "filler"
         path.mkdir(parents=True)
-        options = f"size={size},mode=777"
         try:
-            subprocess.run(
-                [*_SUDO, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, check=True
-            )
+            _mount("-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(path))
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", b"") or str(error).encode()
             raise SkipTest(f"a file system is to be mounted: run as root where mount is allowed: {reason!r}") from error
         test.addCleanup(subprocess.run, [*_SUDO, "umount", "--lazy", str(path)], check=True)
+
+    def resize(self, size: str) -> None:
+        """Give it another size."""
+        _mount("-o", f"remount,size={size}", str(self.path))
 
     def fill(self, leave: int = 0) -> None:
         """Leave so many bytes of room."""
@@ -42,3 +43,7 @@ class SmallDisk:
     def free(self) -> None:
         """Make room again."""
         self._filler.unlink()
+
+
+def _mount(*arguments: str) -> None:
+    subprocess.run([*_SUDO, "mount", *arguments], capture_output=True, check=True)

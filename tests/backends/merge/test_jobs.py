@@ -15,6 +15,8 @@ import pypdfium2
 
 from tests.backends.merge.press import PressCase
 from tests.backends.merge.web import Web
+from tests.frontends.pageflex.support import packet
+from tests.support.process import ended
 
 SOURCE = '[data]\nsource = "{}"\n{}\n[jobs.A]\ntemplate = "t.typ"\nsplit = "job"\nbookmark = "name"\n{}\n'
 NAMES = ("Ada", "Émile", "Zoë Ж")
@@ -149,6 +151,8 @@ class LimitTests(PressCase):
 
 
 class FailureTests(PressCase):
+    config = f"{PressCase.config}[queues]\none = 1\n"
+
     def test_the_example_of_failing_records(self) -> None:
         told = self.submit("Failing Records/Failing Records.pf", "Skip")
         self.assertEqual(told.outcome, 21)
@@ -198,7 +202,7 @@ class FailureTests(PressCase):
                 "r.js, line 2, column 12: ",
             ),
             ("no rule", rules, {"r__js": "const G = 1"}, 5013, "r.js has no function F"),
-            ("data", good, {"d__csv": 'name\n"a" b\n'}, 5012, "d.csv, line 2: "),
+            ("data", good, {"d__csv": 'name\n"a" b\n'}, 5012, "d.csv, line 2, column 4: "),
             ("empty", good, {"d__csv": ""}, 5012, "d.csv, line 1: "),
             ("bytes", good, {"d__csv": b"name\nok\n\xff\n"}, 5012, "d.csv, line 3, column 1: its bytes do not fit"),
         ):
@@ -223,6 +227,21 @@ class FailureTests(PressCase):
         }.items():
             self.project("broken", text, d__xlsx=b"x")
             self.assertIn(place, self.refused(5116, "broken.pf"))
+
+    def test_a_project_that_breaks_while_its_job_waits(self) -> None:
+        self.project("slow", SOURCE.format("d.csv", "", ""), d__csv="name\n" + "x\n" * 100_000)
+        self.project("changing", SOURCE.format("d.csv", "", ""), d__csv="name\na\n")
+        slow, waiting = (
+            self.server.talk(packet("SubmitJob", ProjectName=name, JobName="A", _sys_QueueName="one"))[10:-2]
+            for name in ("slow.pf", "changing.pf")
+        )
+        self.project("changing", "title = \n")
+        self.server.talk(packet("CancelJob", _sys_TransactionID=slow.decode()))
+        self.assertEqual(ended(self.server, slow), b"CANCELLED")
+        self.assertEqual(ended(self.server, waiting), b"FAILED")
+        log = self.server.talk(packet("GetTaskLog", _sys_TransactionID=waiting.decode())).decode()
+        self.assertIn("\r\nJ0005010: changing.pf, line 1, column 9: ", log)
+        self.assertFalse((self.server.state / "output" / waiting.decode()).exists())
 
     def test_many_failures_are_counted(self) -> None:
         self.project(

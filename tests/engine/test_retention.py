@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 from unittest.mock import patch
 
 from attrs import evolve
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from pfserver.engine import retention
@@ -53,6 +55,24 @@ class RetentionTests(EngineCase):
             await deferLater(reactor, 0.001)
         self.assertEqual(await self.kept(), [])
         self.assertEqual(len(ids), 2)
+
+    async def test_others_go_on_while_much_is_removed(self) -> None:
+        ids = await self.done(3)
+        remove, begun, go_on = self.outputs.remove, threading.Event(), threading.Event()
+
+        def slowly(job: Job) -> None:
+            begun.set()
+            go_on.wait(60)
+            remove(job)
+
+        with patch.object(self.outputs, "remove", side_effect=slowly):
+            sweep = Deferred.fromCoroutine(self.engine._retention.sweep())
+            await self.until(begun.is_set)
+            others = await self.done(3)
+            self.assertFalse(sweep.called)
+            go_on.set()
+            self.assertEqual(await sweep, 1)
+        self.assertEqual(await self.kept(), [*ids[1:], *others])
 
     async def test_a_job_whose_output_cannot_be_removed_stays(self) -> None:
         ids = await self.done(4)

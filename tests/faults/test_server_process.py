@@ -1,14 +1,17 @@
-"""The server as a process: options, refusals to start, SIGTERM, and two servers on one state folder."""
+"""The server as a process: options, refusals to start, SIGTERM, time-outs, and two servers on one state folder."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
@@ -115,10 +118,25 @@ class SignalTests(TestCase):
             for thread in load:
                 thread.join(60)
         self.assertIn("pfserver stopped", "".join(server.log))
-        with ServerProcess(folder) as server:
-            for id_ in acknowledged:
-                status = server.talk(packet("GetJobStatus", _sys_TransactionID=id_.decode()))
-                self.assertRegex(status, rb"\AR0000000: Job Status = (QUEUED|RUNNING|SUCCESS)")
+        with ServerProcess(folder, config="[queues]\ndefault = 64\n") as server:
+            self.assertEqual({ended(server, id_) for id_ in acknowledged}, {b"SUCCESS"})
+
+    def test_a_packet_that_does_not_arrive_in_time(self) -> None:
+        with ServerProcess(Path(self.mktemp()), config="[frontends.pageflex]\ntimeout = 1.5\n") as server:
+            data = packet("SubmitJob", ProjectName="noop", JobName="x")
+            for pause in (0.2, 60):
+                began = time.monotonic()
+                with socket.create_connection(server.pageflex, 60) as client:
+                    for byte in data:
+                        with contextlib.suppress(OSError):
+                            client.sendall(bytes([byte]))
+                        if select.select([client], [], [], pause)[0]:
+                            break
+                    self.assertEqual(client.recv(99), b"R0005107: the packet was not complete within 1.5 seconds\r\n")
+                    self.assertEqual(client.recv(99), b"")
+                self.assertGreaterEqual(time.monotonic() - began, 1.4)
+            self.assertRegex(server.talk(packet("GetJobQueueLen")), rb"\AR0000000: 0 jobs waiting")
+            self.assertEqual(server.talk(data), b"R0000000: T0000001\r\n")
 
     def test_sigterm_while_merge_jobs_run_gives_them_back_and_they_are_done_after_the_next_start(self) -> None:
         folder, records = Path(self.mktemp()), 4000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,25 @@ class AddTests(StoreCase):
             await self.store.append(99, messages=[(1, "x")])
 
     async def test_many_at_once_share_commits(self) -> None:
-        jobs = [job for added in [await d for d in [self.store.add([request()]) for _ in range(300)]] for job in added]
+        sizes: list[int] = []
+        begun, go_on = threading.Event(), threading.Event()
+        commit = self.database._commit
+
+        def held(group: Sequence[Any]) -> Any:
+            sizes.append(len(group))
+            begun.set()
+            go_on.wait()
+            return commit(group)
+
+        self.patch(self.database, "_commit", held)
+        first = self.store.add([request()])
+        begun.wait()
+        # While that is on its way to the disk.
+        others = [self.store.add([request()]) for _ in range(299)]
+        go_on.set()
+        jobs = [job for added in [await one for one in (first, *others)] for job in added]
         self.assertEqual([job.id for job in jobs], list(range(1, 301)))
+        self.assertEqual(sizes, [1, 299])
 
 
 class ClaimTests(StoreCase):

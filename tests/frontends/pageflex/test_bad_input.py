@@ -75,6 +75,7 @@ class RefusedTests(FrontEndCase):
         self.clock.advance(1.1)
         await self.until(lambda: client.closed.called)
         self.assertTrue(client.received.startswith(b"R0005107: "))
+        self.assertEqual(await self.engine.recent_jobs(), [])
 
     async def test_too_large_and_the_sender_still_gets_to_read_it(self) -> None:
         await self.assert_refused(submission(Bulk="x" * (2 << 20)), 5104)

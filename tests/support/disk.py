@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -35,10 +36,14 @@ class SmallDisk:
 
     def fill(self, leave: int = 0) -> None:
         """Leave so many bytes of room."""
-        with self._filler.open("ab") as file:
-            while (room := shutil.disk_usage(self.path).free - leave) > 0:
-                file.write(bytes(min(room, 1 << 20)))
-                file.flush()
+        with self._filler.open("ab", buffering=0) as file:
+            try:
+                while (room := shutil.disk_usage(self.path).free - leave) > 0:
+                    file.write(bytes(min(room, 1 << 20)))
+            except OSError as error:
+                # Somebody else took the last of it meanwhile.
+                if error.errno != errno.ENOSPC:
+                    raise
 
     def free(self) -> None:
         """Make room again."""

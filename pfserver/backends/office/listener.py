@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
@@ -80,12 +80,15 @@ class Listener(ProcessProtocol):
         self.memory = 0
         self.last_used = clock.seconds()
         self.alive = True
+        self.stopping = False
         self.ready: Deferred[Listener] = Deferred()
         self._ending: list[Deferred[None]] = []
         self._clock = clock
         self._on_end = on_end
         self._buffer = bytearray()
         self._waiting: Deferred[Mapping[str, Any]] | None = None
+        self._resting: Deferred[None] | None = None
+        self._rested = True
         self._timer: IDelayedCall | None = clock.callLater(patience, self._hung)
         self._timed_out = False
         self._started = False
@@ -114,14 +117,27 @@ class Listener(ProcessProtocol):
             answer.errback(ListenerLost("LibreOffice is gone"))
             return answer
         self._waiting = answer
+        self._rested = message["do"] != "convert"
         self._timer = self._clock.callLater(timeout, self._hung)
         self.last_used = self._clock.seconds()
         self._send(message)
         return answer
 
+    def rest(self, timeout: float) -> Deferred[None]:
+        """After the answer to a conversion, wait until the document is closed; fails as :meth:`request` does."""
+        if self._rested:
+            return succeed(None)
+        if not self.alive:
+            return fail(ListenerLost("LibreOffice is gone"))
+        self._resting = Deferred()
+        self._timer = self._clock.callLater(timeout, self._hung)
+        return self._resting
+
     def stop(self) -> Deferred[None]:
         """Ask it to end; fires once it is gone. Ended by force if that takes too long."""
         gone = self.when_ended()
+        self.stopping = True
+        self._stop_timer()
         if self.alive and self._started and self._waiting is None:
             self._timer = self._clock.callLater(3.0, self.kill)
             self._send({"do": "stop"})
@@ -194,9 +210,11 @@ class Listener(ProcessProtocol):
         if not self.ready.called:
             text = "LibreOffice did not start in time" if self._timed_out else "LibreOffice could not be started"
             self.ready.errback(ListenerNotStarted(text))
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.called:
-            waiting.errback(lost)
+        unanswered = self._waiting, self._resting
+        self._waiting = self._resting = None
+        for one in unanswered:
+            if one is not None and not one.called:
+                one.errback(lost)
         self._on_end(self)
         ending, self._ending = self._ending, []
         for gone in ending:
@@ -211,6 +229,11 @@ class Listener(ProcessProtocol):
         elif not self._started:
             self._started = True
             self.ready.callback(self)
+        elif "rested" in message:
+            self._rested = True
+            resting, self._resting = self._resting, None
+            if resting is not None:
+                resting.callback(None)
         elif self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             waiting.callback(message)

@@ -31,6 +31,9 @@ from pfserver.errors import PFServerError
 PING_AFTER = 30.0
 PING_TIMEOUT = 3.0
 
+#: Seconds in which a document has to be closed.
+REST_TIMEOUT = 10.0
+
 #: Seconds after a bad start in which LibreOffices are cold, until a warm one is tried again: at first, and at most.
 COLD_FIRST, COLD_MOST = 60.0, 3600.0
 
@@ -91,22 +94,25 @@ class Pool:
         return waiter
 
     async def convert(self, slot: int, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Have the slot's listener do it, a second time where LibreOffice dies of it or was dead; frees the slot.
+        """Have the slot's listener do it, a second time where LibreOffice dies of it or was dead.
 
-        Raises ``ListenerHung`` after the time-out (not tried again, so that it ends in time), ``ListenerNotStarted``
-        and ``ListenerLost``.
+        The slot is free again as soon as LibreOffice has closed the document. Raises ``ListenerHung`` after the
+        time-out (not tried again, so that it ends in time), ``ListenerNotStarted`` and ``ListenerLost``.
         """
         deadline = self._clock.seconds() + self._options.timeout
         try:
             try:
-                return await self._once(slot, message, deadline)
+                listener, answer = await self._once(slot, message, deadline)
             except ListenerNotStarted:
                 raise
             except ListenerLost:
                 self.log.info("office.again")
-                return await self._once(slot, message, deadline)
-        finally:
+                listener, answer = await self._once(slot, message, deadline)
+        except BaseException:
             self._release(slot)
+            raise
+        Deferred.fromCoroutine(self._rest(slot, listener))
+        return answer
 
     async def restart(self) -> None:
         """Replace all listeners; conversions that run now are lost and tried again. Warm ones are tried at once."""
@@ -130,7 +136,7 @@ class Pool:
     def _left(self, deadline: float) -> float:
         return max(deadline - float(self._clock.seconds()), 0.0)
 
-    async def _once(self, slot: int, message: Mapping[str, Any], deadline: float) -> Mapping[str, Any]:
+    async def _once(self, slot: int, message: Mapping[str, Any], deadline: float) -> tuple[Listener, Mapping[str, Any]]:
         listener = await self._listener(slot, deadline)
         try:
             answer = await listener.request({"do": "convert", **message}, self._left(deadline))
@@ -142,13 +148,25 @@ class Pool:
             listener.kill()
             await listener.when_ended()
             raise ListenerLost(str(answer["lost"]))
-        listener.conversions += 1
-        if listener.conversions >= self._options.max_conversions or listener.memory > self._options.max_memory:
-            self.log.info("office.spent", conversions=listener.conversions, memory=listener.memory)
-            await listener.stop()
+        return listener, answer
+
+    async def _rest(self, slot: int, listener: Listener) -> None:
+        """Wait until a listener can have the next document, then free its slot; whoever waits for its result has it."""
+        try:
+            await listener.rest(REST_TIMEOUT)
+        except (ListenerLost, ListenerHung):
+            self.log.warn("office.unwell", conversions=listener.conversions)
         else:
-            self._idle[slot] = listener
-        return answer
+            listener.conversions += 1
+            if listener.stopping:
+                await listener.when_ended()
+            elif listener.conversions >= self._options.max_conversions or listener.memory > self._options.max_memory:
+                self.log.info("office.spent", conversions=listener.conversions, memory=listener.memory)
+                await listener.stop()
+            else:
+                self._idle[slot] = listener
+        finally:
+            self._release(slot)
 
     async def _listener(self, slot: int, deadline: float) -> Listener:
         """The slot's listener if it answers, else a fresh one."""

@@ -1,7 +1,8 @@
 """Drives one LibreOffice; a program of its own, run by whichever Python has the ``uno`` module.
 
 It needs nothing of pfserver. Its argument is a JSON object (see ``main``); requests come as JSON lines on standard
-input and are answered as JSON lines on standard output. It leads its own process group, in which all that it starts
+input and are answered as JSON lines on standard output; after a conversion a second line tells that LibreOffice has
+closed the document and rests. It leads its own process group, in which all that it starts
 lives, and ends that group as soon as its standard input closes: whatever becomes of the server, nothing is left over.
 
 Two engines answer the same requests: *warm* keeps a LibreOffice listening and drives it by UNO; *cold* starts one for
@@ -87,6 +88,7 @@ class WarmEngine:
         threading.Thread(target=self._watch, daemon=True).start()
         context = self._connect("uno:" + address)
         self.desktop = context.ServiceManager.createInstanceWithContext("com.sun.star.frame.Desktop", context)
+        self.done: Any = None
 
     def _watch(self) -> None:
         """End with LibreOffice: the server then knows at once, also between two conversions."""
@@ -118,8 +120,11 @@ class WarmEngine:
         self.desktop.terminate()
 
     def convert(self, job: dict[str, Any]) -> list[str]:
-        """Convert a document; gives the names of what was written to the job's folder."""
-        document = self._load(job)
+        """Convert a document; gives the names of what was written to the job's folder.
+
+        The document is still open then: nobody who waits for the result has to wait until it is closed.
+        """
+        self.done = document = self._load(job)
         try:
             kind = next((kind for kind in KINDS if document.supportsService(kind[0])), None)
             if kind is None:
@@ -131,8 +136,9 @@ class WarmEngine:
             if job["pages"]:
                 data["PageRange"] = job["pages"]
             return [self._store(document, job, "result.pdf", pdf_filter, data)]
-        finally:
-            self._close(document)
+        except BaseException:
+            self.rest()
+            raise
 
     def _load(self, job: dict[str, Any]) -> Any:
         name, options = IMPORT_FILTERS[job["doctype"]]
@@ -166,7 +172,11 @@ class WarmEngine:
             raise Refused("LibreOffice cannot write the result" + reason(error)) from error
         return name
 
-    def _close(self, document: Any) -> None:
+    def rest(self) -> None:
+        """Close the document, if one is open."""
+        document, self.done = self.done, None
+        if document is None:
+            return
         try:
             document.close(True)
         except Exception:  # noqa: BLE001 - LibreOffice is gone, or vetoes: the next ping tells
@@ -205,6 +215,9 @@ class ColdEngine:
 
     def ping(self) -> None:
         """Nothing waits."""
+
+    def rest(self) -> None:
+        """Nothing is open."""
 
     def stop(self) -> None:
         """Nothing waits."""
@@ -367,7 +380,10 @@ def main() -> None:
             engine.stop()
             time.sleep(5.0)  # ends with LibreOffice before that
             os.killpg(0, signal.SIGKILL)
-        tell({**answer(engine, options, job), "memory": engine.memory()})
+        tell(answer(engine, options, job))
+        if job["do"] == "convert":
+            engine.rest()
+            tell({"rested": True, "memory": engine.memory()})
 
 
 if __name__ == "__main__":

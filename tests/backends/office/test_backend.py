@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from unittest import SkipTest
+from unittest.mock import patch
 
 import pikepdf
 import PIL.Image
 from attrs import evolve
 from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from pfserver.backends.office import OfficeBackendPlugin
+from pfserver.backends.office import pool as pool_module
 from pfserver.backends.office.backend import OfficeBackend
 from pfserver.backends.office.listener import Listener, group_lives
 from pfserver.errors import BadProject, ConfigurationError, JobFailed, NoSuchProject, NotSupported, OutsideRoot
@@ -332,19 +336,42 @@ class FailureTests(Office):
     async def test_replaced_when_spent(self) -> None:
         samples.odt(self.root / "a.odt")
         backend = self.build(workers=1, max_conversions=2)
-        assert backend._pool is not None
+        pool = backend._pool
+        assert pool is not None
         for _ in range(3):
             await self.convert(backend, "a.odt")
-        self.assertEqual(backend._pool.started, 2)
+        self.assertEqual(pool.started, 2)
         await backend.restart()
         await self.convert(backend, "a.odt")
-        self.assertEqual(backend._pool.started, 3)
+        # Until the document is closed.
+        pool._release(await pool.slot())
+        self.assertEqual(pool.started, 3)
         # One that holds more memory than it may.
-        backend._pool._options = evolve(backend._pool._options, max_conversions=100, max_memory=1024)
+        pool._options = evolve(pool._options, max_conversions=100, max_memory=1024)
         for _ in range(2):
             await self.convert(backend, "a.odt")
-        self.assertEqual(backend._pool.started, 4)
+        pool._release(await pool.slot())
+        self.assertEqual(pool.started, 4)
         self.assertEqual(self.listeners(backend), [])
+
+    async def test_one_that_cannot_close_a_document_is_replaced(self) -> None:
+        samples.odt(self.root / "a.odt")
+        self.patch(pool_module, "REST_TIMEOUT", 0.5)
+        backend = self.build(workers=1)
+        await self.convert(backend, "a.odt")
+        request, pids = Listener.request, soffice_of(self.listeners(backend)[0].group)
+
+        def stopped(self: Listener, message: Mapping[str, Any], timeout: float) -> Deferred[Mapping[str, Any]]:
+            answer = request(self, message, timeout)
+            # LibreOffice stands still as soon as the result is there.
+            answer.addCallback(lambda result: [os.kill(pid, signal.SIGSTOP) for pid in pids] and result)
+            return answer
+
+        with patch.object(Listener, "request", stopped):
+            await self.convert(backend, "a.odt")
+        await self.convert(backend, "a.odt")
+        assert backend._pool is not None
+        self.assertEqual(backend._pool.started, 2)
 
     async def test_cancelled_while_waiting(self) -> None:
         samples.odt(self.root / "a.odt")

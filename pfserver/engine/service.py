@@ -194,7 +194,7 @@ class Engine:
         attempts = request.max_attempts if request.max_attempts != DEFAULT_ATTEMPTS else self._options.attempts
         return evolve(await backend.check(request), backend=backend.name, max_attempts=attempts)
 
-    async def cancel(self, job_id: int) -> Job:
+    async def cancel(self, job_id: int, *, unless_begun: bool = False) -> Job:
         """See ``IEngine``."""
 
         def closing(job: Job) -> Sequence[tuple[int, str]]:
@@ -202,7 +202,7 @@ class Engine:
                 return texts.closing(job, Outcome.CANCELLED, texts.counts(job))
             return [(Number.CANCELLING, "Cancel asked for: the current document is finished, no further one begun")]
 
-        job = await self._store.cancel(job_id, closing)
+        job = await self._store.cancel(job_id, closing, unless_begun=unless_begun)
         self._tools.feed.told(job)
         for dispatcher in self._dispatchers.values():
             if job_id in dispatcher.runs:

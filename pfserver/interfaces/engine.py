@@ -35,10 +35,11 @@ class IEngine(Interface):
     def next_job_id(job_id: int, *, reverse: bool = False) -> Awaitable[int | None]:
         """The id of the job that follows (or, reversed, precedes) ``job_id``; for walking without reading all."""
 
-    def cancel(job_id: int) -> Awaitable[Job]:
+    def cancel(job_id: int, *, unless_begun: bool = False) -> Awaitable[Job]:
         """Ask for the end of a job: a queued one is done at once, a working one finishes its current document.
 
-        Cancelling twice, or a job that is done, changes nothing. Raises ``NoSuchJob``.
+        Cancelling twice, or a job that is done, changes nothing; nor, with ``unless_begun``, one that has begun, at any
+        attempt. Gives the job as it is then. Raises ``NoSuchJob``.
         """
 
     def messages(job_id: int, *, after: int = 0, limit: int = 500) -> Awaitable[Sequence[Message]]:

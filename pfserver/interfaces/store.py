@@ -72,8 +72,13 @@ class IJobStore(Interface):
         Raises ``WrongState`` unless ``node`` is the one that the job is running at or leased to.
         """
 
-    def cancel(job_id: int, closing: Callable[[Job], Sequence[tuple[int, str]]]) -> Awaitable[Job]:
-        """Queued: done with outcome cancelled and the messages ``closing`` gives. Working: cancelling. Done: as is."""
+    def cancel(
+        job_id: int, closing: Callable[[Job], Sequence[tuple[int, str]]], *, unless_begun: bool = False
+    ) -> Awaitable[Job]:
+        """Queued: done with outcome cancelled and the messages ``closing`` gives. Working: cancelling. Done: as is.
+
+        With ``unless_begun`` all that has begun, at any attempt, stays as it is.
+        """
 
     def requeue(
         job_id: int,

@@ -63,8 +63,13 @@ def finished(job: Job, *, outcome: Outcome, node: str, progress: Progress | None
     return evolve(job, state=State.DONE, outcome=outcome, finished_at=finished_at, lease_until=None)
 
 
-def cancelled(job: Job, *, finished_at: float) -> Job:
-    """A queued job is done at once, a working one is asked to stop, any other stays as it is."""
+def cancelled(job: Job, *, finished_at: float, unless_begun: bool = False) -> Job:
+    """A queued job is done at once, a working one is asked to stop, any other stays as it is.
+
+    With ``unless_begun`` that is any that has been tried, too, even if it is queued again.
+    """
+    if unless_begun and (job.state is not State.QUEUED or job.attempts):
+        return job
     if job.state is State.QUEUED:
         return evolve(job, state=State.DONE, outcome=Outcome.CANCELLED, finished_at=finished_at)
     if job.state in (State.RUNNING, State.LEASED):

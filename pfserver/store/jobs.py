@@ -205,9 +205,9 @@ class JobStore:
         )
         return self._change(job_id, step, messages, artifacts or (), replace_artifacts=artifacts is not None)
 
-    def cancel(self, job_id: int, closing: Callable[[Job], Texts]) -> Deferred[Job]:
+    def cancel(self, job_id: int, closing: Callable[[Job], Texts], *, unless_begun: bool = False) -> Deferred[Job]:
         """See ``IJobStore``."""
-        step = partial(changes.cancelled, finished_at=self._clock.seconds())
+        step = partial(changes.cancelled, finished_at=self._clock.seconds(), unless_begun=unless_begun)
         return self._change(job_id, step, closing)
 
     def requeue(

@@ -199,6 +199,15 @@ class StepTests(StoreCase):
         job = await self.store.finish(job.id, Outcome.CANCELLED, node=NODE)
         self.assertEqual(job.outcome, Outcome.CANCELLED)
 
+    async def test_cancel_unless_begun_leaves_what_has_been_tried(self) -> None:
+        running = await self.running()
+        self.assertEqual(await self.store.cancel(running.id, lambda job: [(1, "x")], unless_begun=True), running)
+        waiting = await self.store.requeue(running.id, node=NODE)
+        self.assertEqual(await self.store.cancel(running.id, lambda job: [(1, "x")], unless_begun=True), waiting)
+        [fresh] = await self.add()
+        fresh = await self.store.cancel(fresh.id, lambda job: [(1, "x")], unless_begun=True)
+        self.assertEqual((fresh.outcome, fresh.messages), (Outcome.CANCELLED, 1))
+
     async def test_requeue_starts_from_nothing_and_a_refund_keeps_the_attempt(self) -> None:
         job = await self.running()
         artifact = Artifact(name="a", media_type="t/t", size=1)

@@ -24,6 +24,10 @@ LAST_NUMBER = 65_535
 #: The modifier of a response that tells that the process is not started yet (OMI 5.4.32).
 PENDING = 1
 
+#: So many requests whose status is lost are remembered in a session at most: a bound on memory. Beyond it the oldest
+#: one's client may start another although it has not begun.
+LOST = 10_000
+
 _TIMEOUT = re.compile(rb"[0-9]{0,9}(?:\.[0-9]{0,9})?")
 
 
@@ -35,6 +39,8 @@ class Started:
     client: bytes
     job_id: int
     timer: IDelayedCall | None = field(default=None)
+    is_late: bool = False
+    """Whether its time is over; that it had not begun by then is known when the store says so."""
     timed_out: bool = False
 
 
@@ -56,6 +62,9 @@ class JobRequests:
         self._next = first
         self._kept: dict[int, Started] = {}
         self._last: dict[bytes, Started] = {}
+        # Clients' last ones whose status is lost, the oldest first.
+        self._lost: dict[bytes, Started] = {}
+        self._timed: set[Started] = set()
 
     async def start(self, request: StartJob) -> tuple[int, JobReply]:
         """Start a job; gives the response's modifier and its fields.
@@ -65,12 +74,12 @@ class JobRequests:
         if not self._agent.may(JOB, request.routine.environment or request.environment):
             raise OMIError(ErrorType.NOT_AUTHORIZED)
         seconds = read_timeout(request.timeout)
-        last = self._last.get(request.client)
-        if last is not None and await self._is_pending(last):
-            self._forget(last)
-            # Still the client's last one: until it has begun, every further request overlaps with it.
-            self._last[request.client] = last
-            raise OMIError(ErrorType.OVERLAPPING_JOBS)
+        last = self._last.get(request.client) or self._lost.get(request.client)
+        if last is not None:
+            if await self._is_pending(last):
+                self._lose(last)
+                raise OMIError(ErrorType.OVERLAPPING_JOBS)
+            self._lost.pop(request.client, None)
         number = self._free_number()
         try:
             job = await self._engine.submit(self._routines.request(request, self._agent.name))
@@ -80,17 +89,18 @@ class JobRequests:
         self._kept[number] = self._last[request.client] = started
         if seconds is not None:
             started.timer = self._clock.callLater(seconds, self._time_out, started)
+            self._timed.add(started)
         return self._told(started, job)
 
     async def status(self, number: int) -> tuple[int, JobReply]:
         """Whether the process has been started; once it is told that it has, or why not, the number is forgotten."""
         started = self._known(number)
-        if started.timed_out:
+        job = None if started.timed_out else await self._job(started)
+        if started.timed_out or (job is not None and _never_began(job)):
             self._forget(started)
-            raise OMIError(ErrorType.JOB_TIMED_OUT)
-        job = await self._job(started)
-        if job is not None and job.state is State.DONE and not job.attempts:
-            self._forget(started)
+            if started.is_late:
+                raise OMIError(ErrorType.JOB_TIMED_OUT)
+            self._stop_timer(started)
             raise OMIError(ErrorType.UNRECOVERABLE, "the job was cancelled before it began")
         return self._told(started, job)
 
@@ -105,11 +115,12 @@ class JobRequests:
             pass
         except PFServerError as error:
             raise omi_error(error) from error
+        self._stop_timer(started)
         return CancelReply(number)
 
     def stop(self) -> None:
         """The server stops: time-outs end, the jobs stay."""
-        for started in {*self._kept.values(), *self._last.values()}:
+        for started in list(self._timed):
             self._stop_timer(started)
 
     def _told(self, started: Started, job: Job | None) -> tuple[int, JobReply]:
@@ -117,6 +128,7 @@ class JobRequests:
         if job is not None and job.state is State.QUEUED and not job.attempts:
             return PENDING, reply
         self._forget(started)
+        self._stop_timer(started)
         return 0, reply
 
     async def _is_pending(self, started: Started) -> bool:
@@ -158,23 +170,41 @@ class JobRequests:
         if self._last.get(started.client) is started:
             del self._last[started.client]
 
+    def _lose(self, started: Started) -> None:
+        """Another request overlaps with it: its status is lost, but until it has begun further ones overlap, too."""
+        self._forget(started)
+        self._lost[started.client] = started
+        if len(self._lost) > LOST:
+            del self._lost[next(iter(self._lost))]
+
     # -- time-outs --------
 
     def _time_out(self, started: Started) -> None:
         started.timer = None
+        started.is_late = True
+        self._timed.discard(started)
         stopping = Deferred.fromCoroutine(self._stop_late(started))
         stopping.addErrback(lambda failure: self.log.failure("job.timeout.failed", failure, job=started.job_id))
 
     async def _stop_late(self, started: Started) -> None:
-        if await self._is_pending(started):
-            started.timed_out = True
-            await self._engine.cancel(started.job_id)
+        try:
+            # One step: what is told to have begun meanwhile is not cancelled.
+            job = await self._engine.cancel(started.job_id, unless_begun=True)
+        except NoSuchJob:
+            # Done and removed after its time.
+            return
+        started.timed_out = _never_began(job)
 
-    @staticmethod
-    def _stop_timer(started: Started) -> None:
+    def _stop_timer(self, started: Started) -> None:
         timer, started.timer = started.timer, None
+        self._timed.discard(started)
         if timer is not None and timer.active():
             timer.cancel()
+
+
+def _never_began(job: Job) -> bool:
+    """Whether it was cancelled before."""
+    return job.state is State.DONE and not job.attempts
 
 
 def read_timeout(data: bytes) -> float | None:

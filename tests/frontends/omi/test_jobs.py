@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pfserver.errors import ConfigurationError
+from pfserver.frontends.omi import jobs
 from pfserver.frontends.omi.jobs import JobRequests, read_timeout
 from pfserver.frontends.omi.routines import RoutineTable, read_routines
 from pfserver.interfaces import IReporter
@@ -138,6 +139,62 @@ class JobTests(OMICase):
         self.time.advance(6)
         job = await self.ended(await self.engine.job(3))
         self.assertEqual((job.outcome, job.attempts), (Outcome.CANCELLED, 0))
+
+    async def test_a_job_that_begins_as_its_time_ends_goes_on(self) -> None:
+        await self.fill()
+        circuit = await self.session()
+        await circuit.ask(start(timeout=b"5"))
+        cancel, done = self.engine.cancel, []
+
+        async def late(job_id: int, **more: Any) -> Any:
+            self.running[0].callback(None)
+            await self.until(lambda: len(self.running) == 3)
+            self.assertEqual(await self.ask(circuit, JobStatus(1)), (0, JobReply(1, b"3")))
+            done.append(await cancel(job_id, **more))
+            return done[0]
+
+        self.patch(self.engine, "cancel", late)
+        self.time.advance(6)
+        await self.until(lambda: done)
+        self.open_gate()
+        self.assertIs((await self.ended(await self.engine.job(3))).outcome, Outcome.COMPLETED)
+
+    async def test_a_time_out_is_told_as_soon_as_it_is_stored(self) -> None:
+        await self.fill()
+        circuit = await self.session()
+        await circuit.ask(start(timeout=b"5"))
+        cancel, held = self.engine.cancel, Deferred[Any]()
+
+        async def slow(job_id: int, **more: Any) -> Any:
+            job = await cancel(job_id, **more)
+            await held
+            return job
+
+        self.patch(self.engine, "cancel", slow)
+        self.time.advance(6)
+        await self.ended(await self.engine.job(3))
+        self.assertEqual(await self.ask(circuit, JobStatus(1)), (0, 32))
+        held.callback(None)
+
+    async def test_lost_requests_are_remembered_in_bounds(self) -> None:
+        self.patch(jobs, "LOST", 2)
+        await self.fill()
+        circuit = await self.session()
+        requests = self.server_side(circuit)._dialogue.session._requests  # type: ignore[union-attr]
+        for client in (b"1", b"2", b"3"):
+            await circuit.ask(start(client=client))
+            self.assertEqual(await circuit.ask(start(client=client)), 30)
+        self.assertEqual((len(requests._last), len(requests._lost)), (0, 2))
+        self.assertEqual([await circuit.ask(start(client=one)) for one in (b"3", b"2")], [30, 30])
+        self.assertNotIsInstance(await circuit.ask(start(client=b"1")), int)
+
+    async def test_time_outs_of_jobs_that_began_are_no_more(self) -> None:
+        circuit = await self.session()
+        before = len(self.time.getDelayedCalls())
+        await circuit.ask(start(timeout=b"500"))
+        await self.until(lambda: self.backend.began)
+        await circuit.ask(JobStatus(1))
+        self.assertEqual(len(self.time.getDelayedCalls()), before)
 
     async def test_cancel(self) -> None:
         await self.fill()

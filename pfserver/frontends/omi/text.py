@@ -11,6 +11,8 @@ from pfserver.wire.omi import ErrorType, OMIError
 _CONTEXT = Context(prec=18, rounding=ROUND_DOWN, Emax=999_999, Emin=-999_999, traps=[])
 #: The exponents of the largest and of the smallest number.
 _LARGEST, _SMALLEST = 46, -43
+#: So many digits of an exponent say more than all digits that a value can have before them.
+_EXPONENT_DIGITS = 5
 
 _NUMBER = re.compile(rb"([+-]*)([0-9]*)(?:\.([0-9]*))?(?:E([+-]?[0-9]+))?")
 
@@ -64,9 +66,13 @@ def _number(text: bytes) -> Decimal:
     if not digits:
         return Decimal(0)
     # The exponent's own digits may be many: what is beyond any number stays beyond it.
-    power = max(-999, min(999, int(exponent[:6]))) if exponent else 0
+    power = int(exponent.lstrip(b"+-0")[:_EXPONENT_DIGITS] or b"0") if exponent else 0
+    if exponent and exponent.startswith(b"-"):
+        power = -power
     sign = "-" if signs.count(b"-") % 2 else ""
-    return _CONTEXT.create_decimal(f"{sign}{digits}E{power - len(fraction or b'')}")
+    # What follows is cut anyway, and to cut it here costs less.
+    kept = digits[: _CONTEXT.prec]
+    return _CONTEXT.create_decimal(f"{sign}{kept}E{power - len(fraction or b'') + len(digits) - len(kept)}")
 
 
 def _canonical(number: Decimal) -> bytes:

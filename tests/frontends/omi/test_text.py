@@ -83,9 +83,17 @@ class IncrementTests(SynchronousTestCase):
             (b"1e3", b"1", b"1.1"),
             (b" 1", b"0", b".1"),
             (b"1E", b"1", b"1.1"),
+            (b"1E0000010", b"10000000000", b"10000000000.1"),
+            (b"1E-0000003", b".001", b".101"),
+            (b"1E" + b"0" * 9_000 + b"2", b"100", b"100.1"),
+            (b"-12E+00", b"-12", b"-11.9"),
         ):
             self.assertEqual(increment(b"", value), number)
             self.assertEqual(increment(value, b".1"), more)
+
+    def test_exponents_may_make_up_for_digits(self) -> None:
+        for value in (b"." + b"0" * 30_000 + b"5E30003", b"5" + b"0" * 30_000 + b"E-29998"):
+            self.assertEqual(increment(value, b"0"), b"500")
 
     def test_beyond_all_numbers(self) -> None:
         for value in (b"1E47", b"9E99999999999999999999", b"9" * 48):

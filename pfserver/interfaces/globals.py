@@ -93,6 +93,12 @@ class IGlobalsUpdate(IGlobalsView):
     def kill(key: bytes) -> None:
         """Remove a node's value and all its descendants."""
 
+    def charge(nodes: int) -> None:
+        """Say that what the caller does with values takes as long as to remove so many nodes (each about 1 us).
+
+        May raise what the caller must let pass: then the function is called again where it may take long.
+        """
+
 
 class ILocks(Interface):
     """The names that M clients have locked. In memory: a lock lives as long as its session."""

@@ -178,6 +178,22 @@ class RemovalTests(BatchCase):
             self.assertEqual(batch.view.define(key_of(b"", b"X", [])), 0)
             batch.abort()
 
+    def test_what_takes_as_long_counts_with_it(self) -> None:
+        batch = Batch(self.file)
+        key = key_of(b"", b"X", [b"1"])
+
+        def work(update: Any) -> None:
+            for _ in range(2):
+                update.set(key, b"v")
+                update.charge(50)
+            update.kill(key)
+
+        with self.assertRaises(TooMuch):
+            batch.run(work, 100)
+        batch.run(work, 101)
+        batch.run(work)
+        batch.abort()
+
     @staticmethod
     def nodes(batch: Any) -> Nodes:
         """The nodes that a batch works on."""

@@ -39,7 +39,7 @@ class Batch:
     def run(self, function: Callable[..., Any], allowance: int | None = None, *arguments: Any) -> Any:
         """Call a function with what updates and its arguments; give its result. Where it raises, nothing of it is kept.
 
-        Raises what it raises, ``TooMuch`` where it removes more nodes than the allowance, and ``lmdb.Error``.
+        Raises what it raises, ``TooMuch`` where it takes more than the allowance, and ``lmdb.Error``.
         """
         assert self._update is not None, "the batch is not open"
         mark = len(self._journal)

@@ -2,8 +2,8 @@
 
 Functions run in the reactor's thread, one after another, in a batch: they are short, and to hand the interpreter over
 between two updates would cost more than the updates. What takes long is left to a thread: the commit, which waits for
-the disk, and an update that removes very many nodes. While the thread has the batch, updates wait in a queue and reads
-see what was committed before; then all that has queued up is the next batch.
+the disk, and an update that removes very many nodes or works on long values again and again. While the thread has the
+batch, updates wait in a queue and reads see what was committed before; then all that has queued up is the next batch.
 
 With durability ``"interval"`` a batch stays open for a while and reads look into it. It is committed in the reactor's
 thread, since from one update to the next nobody may see less than before: the server stands still for one flush.
@@ -36,7 +36,7 @@ from pfserver.store.globals.view import Snapshot, TooMuch
 GROUP_LIMIT = 1_000
 #: So many updates are kept open at most, however long the interval is: a bound on memory and on the flush.
 OPEN_LIMIT = 50_000
-#: So many nodes may a message remove while the reactor waits: some milliseconds.
+#: So many nodes may a message remove while the reactor waits, or do what takes as long: some milliseconds.
 REMOVALS = 5_000
 
 #: How long a commit waits for those who were told last: this part of what the last one took, so many seconds at most.

@@ -104,6 +104,13 @@ class Update(View):
         """How many nodes may be removed from now on, None for any number; more raise ``TooMuch``."""
         self._allowance = removals
 
+    def charge(self, nodes: int) -> None:
+        """See ``IGlobalsUpdate``. Raises ``TooMuch``."""
+        if self._allowance is not None:
+            self._allowance -= nodes
+            if self._allowance < 0:
+                raise TooMuch
+
     def set(self, key: bytes, value: bytes) -> None:
         """See ``IGlobalsUpdate``."""
         self._tell((key, value))
@@ -112,11 +119,7 @@ class Update(View):
     def kill(self, key: bytes) -> None:
         """See ``IGlobalsUpdate``."""
         self._tell((key, None))
-        removed = self._nodes.remove(key, self._allowance)
-        if self._allowance is not None:
-            self._allowance -= removed
-            if self._allowance < 0:
-                raise TooMuch
+        self.charge(self._nodes.remove(key, self._allowance))
 
     def repeat(self, journal: Journal) -> None:
         """Do again what a journal holds, which is not written down again."""

@@ -30,6 +30,14 @@ Decode = Callable[[bytes, int, int], Step]
 _UNDEFINED = b"\0\0\0"
 _BODY = 12
 
+#: A name in a reply has to fit into its field, with its caret; no agreement says how long it may be.
+_NAME = 255
+
+#: What takes as long as to remove a node: to write so many bytes of a value anew, to read so many as a number, or to
+#: cut so many pieces. Values that are shorter do not count: only long ones, which a few bytes of a request can have
+#: worked on, make a message last.
+_BYTES_A_NODE, _DIGITS_A_NODE, _PIECES_A_NODE = 512, 64, 8
+
 
 def fail(view: IGlobalsView, error: OMIError) -> bytes:
     """The step of a request that could not be decoded."""
@@ -58,6 +66,8 @@ class Data:
             Operation.QUERY: self._of(self._walk_cache, self._query),
             Operation.REVERSE_QUERY: self._of(self._walk_cache, self._reverse_query),
         }
+        self.values = frozenset({Operation.GET, Operation.DEFINE, Operation.ORDER} if wide else {Operation.GET})
+        """The fetches that tell values, which may be long."""
         self.updates: Mapping[int, Decode] = {
             Operation.SET: self._decode_set,
             Operation.SET_PIECE: self._decode_set_piece,
@@ -156,11 +166,11 @@ class Data:
 
     def _order(self, view: IGlobalsView, key: Key) -> bytes:
         subscript = view.order(key.key)
-        return self._short(b"^" + subscript if key.is_name and subscript else subscript)
+        return self._name(subscript) if key.is_name and subscript else self._short(subscript)
 
     def _reverse_order(self, view: IGlobalsView, key: Key) -> bytes:
         subscript = view.order(key.key, True)
-        return self._short(b"^" + subscript if key.is_name and subscript else subscript)
+        return self._name(subscript) if key.is_name and subscript else self._short(subscript)
 
     def _next(self, view: IGlobalsView, key: Key) -> bytes:
         found = self._order(view, key)
@@ -191,6 +201,12 @@ class Data:
             raise OMIError(ErrorType.REFERENCE_TOO_LONG)
         return length.to_bytes(1, "little") + subscript
 
+    @staticmethod
+    def _name(name: bytes) -> bytes:
+        if len(name) >= _NAME:
+            raise OMIError(ErrorType.REFERENCE_TOO_LONG)
+        return ss(b"^" + name)
+
     def reference(self, prefix: bytes, subscripts: Sequence[bytes]) -> bytes:
         """A reference in a reply, with its length. Raises ``OMIError`` where the agent did not agree to one so long."""
         packed = b"".join([ss(one) for one in subscripts])
@@ -213,21 +229,32 @@ class Data:
 
     def _set_piece(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes, int, int, bytes]) -> bytes:
         key, new, first, last, delimiter = argument
-        value = text.set_piece(update.get(key) or b"", new, first, last, delimiter, self._value)
-        if value is not None:
-            update.set(key, value)
-        return b""
+        old = update.get(key) or b""
+        value = text.set_piece(old, new, first, last, delimiter, self._value)
+        if len(old) >= _BYTES_A_NODE and delimiter:
+            update.charge(min(last, old.count(delimiter)) // _PIECES_A_NODE)
+        return self._rewrite(update, key, old, value)
 
     def _set_extract(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes, int, int]) -> bytes:
         key, new, first, last = argument
-        value = text.set_extract(update.get(key) or b"", new, first, last, self._value)
+        old = update.get(key) or b""
+        return self._rewrite(update, key, old, text.set_extract(old, new, first, last, self._value))
+
+    @staticmethod
+    def _rewrite(update: IGlobalsUpdate, key: bytes, old: bytes, value: bytes | None) -> bytes:
         if value is not None:
+            longest = max(len(old), len(value))
+            if longest >= _BYTES_A_NODE:
+                update.charge(longest // _BYTES_A_NODE)
             update.set(key, value)
         return b""
 
     def _increment(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes]) -> bytes:
         key, amount = argument
-        value = text.increment(update.get(key) or b"", amount)
+        old = update.get(key) or b""
+        if len(old) >= _BYTES_A_NODE:
+            update.charge(len(old) // _DIGITS_A_NODE)
+        value = text.increment(old, amount)
         if len(value) > self._value:
             raise OMIError(ErrorType.VALUE_TOO_LONG)
         update.set(key, value)

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from pfserver.errors import PFServerError
 from pfserver.frontends.omi.errors import omi_error
 from pfserver.frontends.omi.limits import MAJOR_VERSIONS, Agreement, negotiate
+from pfserver.frontends.omi.quick import joined
 from pfserver.frontends.omi.responses import alone, bunched, lengthened, refusal, shortened
 from pfserver.frontends.omi.session import Session
 from pfserver.wire.omi import (
@@ -75,10 +76,15 @@ class Dialogue:
         return self._closing or (self.session is not None and self.session.closing)
 
     def answer(self, content: bytes) -> bytes | Deferred[bytes]:
-        """The reply to a message, at once or later."""
+        """The reply to a message, at once or later; empty where the circuit ends without one."""
         session = self.session
         if session is None:
             return self._before_session(content)
+        if len(content) + 4 > self._frames.limit:
+            # It came together with the connect that agreed on less, or it would not have been read.
+            self.log.info("circuit.refused", peer=self._peer, reason="a message is longer than was agreed")
+            self._closing = True
+            return b""
         reply = self.quick(content, 0)
         if reply is not None:
             return reply
@@ -89,7 +95,9 @@ class Dialogue:
         answered = session.answer(parts) if min(map(len, parts), default=_HEADER) >= _HEADER else None
         if answered is None:
             return self._answer_unusual(session, parts)
-        return answered.addCallback(self._reply) if isinstance(answered, Deferred) else self._reply(answered)
+        if isinstance(answered, Deferred):
+            return answered.addCallback(self._reply, parts)
+        return self._reply(answered, parts)
 
     def _answer_unusual(self, session: Session, parts: Sequence[bytes]) -> bytes | Deferred[bytes]:
         """A message with long headers (version 2), or with headers that cannot be used: nothing of it is done."""
@@ -102,14 +110,15 @@ class Dialogue:
             return self._refuse(parts, error)
         longs = [header.long for header, _ in headers]
         shorts = [shortened(part) for part in parts]
-        answered = session.answer(shorts)
+        answered = session.answer(shorts, sum(longs))
         assert answered is not None
         if not isinstance(answered, Deferred):
-            return self._reply(lengthened(answered, longs))
-        return answered.addCallback(lambda answers: self._reply(lengthened(answers, longs)))
+            return self._reply(lengthened(answered, longs), shorts)
+        return answered.addCallback(lambda answers: self._reply(lengthened(answers, longs), shorts))
 
-    def _reply(self, responses: Sequence[bytes]) -> bytes:
-        return (bunched if self.is_bunched else alone)(responses, self._frames.limit)
+    def _reply(self, responses: Sequence[bytes], parts: Sequence[bytes]) -> bytes:
+        limit = self._frames.limit
+        return bunched(responses, limit, *joined(parts)) if self.is_bunched else alone(responses, limit)
 
     def fault(self, content: bytes) -> bytes:
         """What is told where :meth:`answer` raised what it should not: error 6 to all that the message asks for."""

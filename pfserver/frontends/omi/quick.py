@@ -5,9 +5,9 @@ Whatever else a message asks for, and most of what is wrong with one, is left to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from struct import Struct
 from typing import Any
 
@@ -15,15 +15,17 @@ from twisted.internet.defer import Deferred
 
 from pfserver.frontends.omi.data import Data, Decode, Step, fail
 from pfserver.frontends.omi.keys import LiveReference
-from pfserver.frontends.omi.responses import FINE, alone, bunched, error_response
+from pfserver.frontends.omi.responses import FINE, alone, bunched, error_response, room_for
 from pfserver.interfaces import IGlobals, IGlobalsView
-from pfserver.wire.omi import FormatError, OMIError, bunch_spans
+from pfserver.wire.omi import ErrorType, FormatError, OMIError, Operation, bunch_spans
 from pfserver.wire.omi.header import SHORT
 
 #: The first bytes of a request of class 1 with a short header; its operation type follows, then 8 bytes of ids.
 PREFIX = b"\x0b\x01\x00"
 
 _HEADER = SHORT.size
+#: After so many steps it is seen how long the responses are already: values of as many gets are read in vain at most.
+_SLICE = 64
 #: The length of a message, and the header of a response without error.
 _MESSAGE = Struct("<I8s4s")
 _LENGTH = Struct("<I").unpack_from
@@ -43,6 +45,7 @@ class Quick:
     ) -> None:
         self._fetches = _by_header(data.fetches)
         self._updates = _by_header(data.updates)
+        self.values = data.values
         self._limit = limit
         self._refuse = refuse
         self._read: Callable[..., Any] = globals_.read
@@ -95,18 +98,24 @@ class Quick:
         if answered is None:
             return None
         if isinstance(answered, Deferred):
-            return answered.addCallback(bunched, self._limit)
-        return bunched(answered, self._limit)
+            return answered.addCallback(bunched, self._limit, data, spans)
+        return bunched(answered, self._limit, data, spans)
 
-    def responses(self, data: bytes, spans: Sequence[Span]) -> list[bytes] | Deferred[list[bytes]] | None:
-        """The responses to the requests in these places, at once or after one commit; None as for :meth:`one`."""
+    def responses(
+        self, data: bytes, spans: Sequence[Span], longs: int = 0
+    ) -> list[bytes] | Deferred[list[bytes]] | None:
+        """The responses to the requests in these places, at once or after one commit; None as for :meth:`one`.
+
+        So many of them will get ``longs``, long headers.
+        """
         decoded = self._decoded(data, spans)
         if decoded is None:
             return None
         steps, updates = decoded
         if updates:
-            return self._written(data, spans, steps)
-        answered: list[bytes] = self._read(partial(run_steps, data, spans, steps))
+            return self._written(data, spans, steps, longs)
+        room = room_for(len(spans), longs, self._limit)
+        answered: list[bytes] = self._read(partial(run_steps, data, spans, steps, room, self.values))
         return answered
 
     def _is_whole(self, data: bytes, size: int) -> bool:
@@ -114,10 +123,11 @@ class Quick:
         return size >= 4 and 4 + _LENGTH(data)[0] == size <= self._limit
 
     def _written(
-        self, data: bytes, spans: Sequence[Span], steps: Sequence[Step]
+        self, data: bytes, spans: Sequence[Span], steps: Sequence[Step], longs: int = 0
     ) -> list[bytes] | Deferred[list[bytes]]:
         """The responses when all is written."""
-        done = self._globals.write(partial(run_steps, data, spans, steps))
+        room = room_for(len(spans), longs, self._limit)
+        done = self._globals.write(partial(run_steps, data, spans, steps, room, self.values))
         # What is not waited for has its result at once; callbacks would cost as much as the update.
         if done.called and isinstance(done.result, list):
             return done.result
@@ -169,14 +179,47 @@ def _by_header(decoders: Any) -> dict[bytes, Decode]:
     return {PREFIX + bytes([operation]): decode for operation, decode in decoders.items()}
 
 
-def run_steps(data: bytes, spans: Sequence[Span], steps: Sequence[Step], view: IGlobalsView) -> list[bytes]:
-    """Carry out the steps of a message on one view; gives the responses."""
+def run_steps(
+    data: bytes,
+    spans: Sequence[Span],
+    steps: Sequence[Step],
+    room: int,
+    values: Collection[int],
+    view: IGlobalsView,
+) -> list[bytes]:
+    """Carry out the steps of a message on one view; gives the responses.
+
+    :param room: so many bytes of fields fit into the reply. Once there are more, fetches of values are told that
+        without being carried out. Raises ``OMIError`` where the updates' alone do not fit: none of them must be kept.
+    :param values: the operation types that fetch values.
+    """
     answers: list[bytes] = []
     add = answers.append
-    for (start, _), (perform, argument) in zip(spans, steps, strict=True):
-        ids = data[start + 8 : start + _HEADER]
-        try:
-            add(FINE + ids + perform(view, argument))
-        except OMIError as error:
-            add(error_response(error, ids))
+    todo: Iterator[tuple[Span, Step]] = zip(spans, steps, strict=True)
+    size, is_full = 0, False
+    for done in range(0, len(steps), _SLICE):
+        if size > room and not is_full:
+            is_full, todo = True, _without(values, data, todo)
+        for (start, _), (perform, argument) in islice(todo, _SLICE):
+            ids = data[start + 8 : start + _HEADER]
+            try:
+                add(FINE + ids + perform(view, argument))
+            except OMIError as error:
+                add(error_response(error, ids))
+        size += sum(map(len, answers[done:])) - _HEADER * (len(answers) - done)
+    if size > room and update_bytes(data, spans, answers) > room:
+        raise OMIError(ErrorType.VALUE_TOO_LONG, "the new values are longer than a message all together")
     return answers
+
+
+def update_bytes(data: bytes, spans: Sequence[Span], answers: Sequence[bytes]) -> int:
+    """How many bytes of fields the responses to updates have: only increments have any."""
+    told = zip(spans, answers, strict=True)
+    return sum(len(answer) - _HEADER for (start, _), answer in told if data[start + 3] == Operation.INCREMENT)
+
+
+def _without(values: Collection[int], data: bytes, todo: Iterator[tuple[Span, Step]]) -> Iterator[tuple[Span, Step]]:
+    """The same, but these operation types fail."""
+    for (start, end), step in todo:
+        is_value = data[start + 3] in values
+        yield (start, end), (fail, OMIError(ErrorType.VALUE_TOO_LONG)) if is_value else step

@@ -1,10 +1,16 @@
-"""Responses as bytes: errors, long headers, and what to do where a message gets too long."""
+"""Responses as bytes: errors, long headers, and what to do where a message gets too long.
+
+A bunch of short requests may have responses that are longer than a message all together. What is not told then, but
+answered as too long a value, are fetches, which can be repeated without harm: first gets, whose values may be long. An
+update, a lock or a job that is answered with an error did not take place: whoever carries it out sees to it that there
+is room for its response (:func:`room_for`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pfserver.wire.omi import ErrorType, OMIError, bunch, bunch_bytes, message
+from pfserver.wire.omi import ErrorType, OMIError, Operation, bunch, bunch_bytes, message
 from pfserver.wire.omi.header import LONG, SHORT
 
 #: A response without error up to its sequence and request id, which are the request's last 4 bytes of the header.
@@ -14,6 +20,12 @@ FINE = SHORT.pack(SHORT.size - 1, 0, 0, 0, 0, 0, 0)[:8]
 _LONG = bytes([LONG.size - 1])
 
 _VALUE_TOO_LONG = OMIError(ErrorType.VALUE_TOO_LONG)
+
+#: A bunch of none, and what each response without fields adds to it.
+_BUNCH, _RESPONSE = bunch_bytes([]), 4 + SHORT.size
+
+#: What changes nothing and can be asked again.
+_FETCHES = frozenset(range(Operation.GET, Operation.REVERSE_QUERY + 1))
 
 
 def fine_response(ids: bytes, body: bytes, modifier: int = 0) -> bytes:
@@ -64,24 +76,40 @@ def alone(responses: Sequence[bytes], limit: int) -> bytes:
     return reply if len(reply) <= limit else message(too_long(responses[0]))
 
 
-def bunched(responses: Sequence[bytes], limit: int) -> bytes:
-    """Responses as the message that is the reply to a bunch, at most ``limit`` bytes."""
-    reply = bunch(responses)
-    return reply if len(reply) <= limit else bunch(fitting(responses, limit))
+def room_for(count: int, longs: int, limit: int) -> int:
+    """How many bytes the fields of a bunch's responses may have, ``longs`` of them with long headers.
 
-
-def fitting(responses: Sequence[bytes], limit: int) -> list[bytes]:
-    """A bunch's responses, the later ones told as too long where all together are longer than a message may be.
-
-    The errors themselves always fit: a request is as long as they are at least.
+    Never below 0: a request is at least as long as a response without fields.
     """
-    errors = [too_long(response) for response in responses]
-    room = limit - bunch_bytes(errors)
-    fitted = []
-    for response, error in zip(responses, errors, strict=True):
-        room -= len(response) - len(error)
-        if room < 0:
-            room += len(response) - len(error)
-            response = error
-        fitted.append(response)
+    return limit - _BUNCH - count * _RESPONSE - longs
+
+
+def bunched(responses: Sequence[bytes], limit: int, data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
+    """Responses as the message that is the reply to a bunch, at most ``limit`` bytes.
+
+    :param data: the requests, with short headers, which are in the places ``spans``.
+    """
+    reply = bunch(responses)
+    if len(reply) <= limit:
+        return reply
+    return bunch(fitting(responses, limit, [data[start + 3] for start, _ in spans]))
+
+
+def fitting(responses: Sequence[bytes], limit: int, operations: Sequence[int]) -> list[bytes]:
+    """A bunch's responses, some fetches told as too long where all together are longer than a message may be.
+
+    There is room for what is no fetch first, then for what tells a place or a bit, then for values; of each kind for
+    the first ones that fit. The errors themselves always fit: a request is as long as they are at least.
+    """
+    fitted = [too_long(response) for response in responses]
+    room = limit - bunch_bytes(fitted)
+
+    def rank(index: int) -> int:
+        return (operations[index] in _FETCHES) + (operations[index] == Operation.GET)
+
+    for index in sorted(range(len(responses)), key=rank):
+        more = len(responses[index]) - len(fitted[index])
+        if more <= room:
+            room -= more
+            fitted[index] = responses[index]
     return fitted

@@ -18,8 +18,8 @@ from pfserver.frontends.omi.errors import omi_error
 from pfserver.frontends.omi.jobs import JobRequests
 from pfserver.frontends.omi.keys import Keys, LiveReference
 from pfserver.frontends.omi.limits import Agreement
-from pfserver.frontends.omi.quick import PREFIX, Quick, joined, run_steps
-from pfserver.frontends.omi.responses import error_response, fine_response
+from pfserver.frontends.omi.quick import PREFIX, Quick, joined, run_steps, update_bytes
+from pfserver.frontends.omi.responses import error_response, fine_response, room_for
 from pfserver.frontends.omi.trees import JobTree, LockTree
 from pfserver.interfaces import IGlobals, ILocks
 from pfserver.model import HeldLock
@@ -39,6 +39,9 @@ from pfserver.wire.omi import (
     UnlockClient,
     parse_request,
 )
+
+#: The longest fields of a reply on jobs: a number and a process id, which is that of a job in decimal.
+_JOB_REPLY = 2 + 1 + 19
 
 
 @frozen(kw_only=True)
@@ -77,17 +80,19 @@ class Session:
         self.ended = True
         self._rooms.locks.release(self.number)
 
-    def answer(self, parts: Sequence[bytes]) -> list[bytes] | Deferred[list[bytes]] | None:
+    def answer(self, parts: Sequence[bytes], longs: int = 0) -> list[bytes] | Deferred[list[bytes]] | None:
         """The responses to the requests of one message, in order; None where one has no short header of class 1.
 
         Every part has 12 bytes at least. What is on stored globals alone is done as ``quick`` does it; this can do all.
+
+        :param longs: how many of the responses will get long headers.
         """
         if any(part[:3] != PREFIX for part in parts):
             return None
-        answered = self.quick.responses(*joined(parts))
+        answered = self.quick.responses(*joined(parts), longs)
         if answered is not None:
             return answered
-        return Deferred.fromCoroutine(_Mixed(self, self._rooms, parts).answer())
+        return Deferred.fromCoroutine(_Mixed(self, self._rooms, parts, longs).answer())
 
     def refuse(self, failure: Any, parts: Sequence[bytes]) -> list[bytes]:
         """The responses where nothing of a message could be kept."""
@@ -141,15 +146,22 @@ class _Mixed:
     in their order, and at the end locks are given back. So a lock that a message takes covers all of it, and one that
     it gives back does until the updates before it are on disk; no reply depends on anything else of this order. A lock
     that is asked for after one was given back (``LOCK ^X`` of M is both) is taken at the end too, in its order.
+
+    Where the updates are refused, all of them, no job of the message is started or cancelled: it may be about them.
+    Locks stay as they were told.
     """
 
-    def __init__(self, session: Session, rooms: Rooms, parts: Sequence[bytes]) -> None:
+    def __init__(self, session: Session, rooms: Rooms, parts: Sequence[bytes], longs: int = 0) -> None:
         self._session = session
         self._rooms = rooms
         self._parts = parts
         self._answers: list[bytes] = [b""] * len(parts)
         self._steps: list[tuple[int, Step]] = []
         self._updates = False
+        self._refused: OMIError | None = None
+        # For the fields of what cannot be asked again; a lock is a byte.
+        self._room = room_for(len(parts), longs, session.agreement.limits.message)
+        self._live_bytes = 0
         self._later: list[tuple[int, Callable[[], Any]]] = []
         self._at_the_end: list[Callable[[], None]] = []
 
@@ -201,6 +213,7 @@ class _Mixed:
         answer = b""
         if isinstance(request, Lock):
             lock = session.lock_of(request.reference, request.client)
+            self._room -= 1
             if self._at_the_end:
                 self._at_the_end.append(partial(self._take, index, lock))
                 return
@@ -215,7 +228,7 @@ class _Mixed:
             session.closing = True
             self._at_the_end.append(session.end)
         elif isinstance(request, StartJob | JobStatus | CancelJob):
-            self._later.append((index, partial(session.job_request, request)))
+            self._later.append((index, partial(self._job_request, request)))
             return
         elif not isinstance(request, Status):
             raise OMIError(ErrorType.OPERATION_TYPE)
@@ -230,13 +243,34 @@ class _Mixed:
 
     async def _run_steps(self) -> None:
         parts = [self._parts[index] for index, _ in self._steps]
-        run = partial(run_steps, *joined(parts), [step for _, step in self._steps])
+        data, spans = joined(parts)
+        steps = [step for _, step in self._steps]
+        run = partial(run_steps, data, spans, steps, self._room, self._session.quick.values)
         if self._updates:
-            answers = await self._rooms.globals.write(run).addErrback(self._session.refuse, parts)
+            answers = await self._rooms.globals.write(run).addErrback(self._refuse, parts)
         else:
             answers = self._rooms.globals.read(run)
+        self._room -= update_bytes(data, spans, answers)
         for (index, _), answer in zip(self._steps, answers, strict=True):
             self._answers[index] = answer
 
+    def _refuse(self, failure: Any, parts: Sequence[bytes]) -> list[bytes]:
+        self._refused = omi_error(failure.value)
+        return self._session.refuse(failure, parts)
+
+    async def _job_request(self, request: StartJob | JobStatus | CancelJob) -> tuple[int, bytes]:
+        if self._refused is not None and not isinstance(request, JobStatus):
+            raise OMIError(self._refused.type, "the updates before it were refused")
+        if self._room < _JOB_REPLY:
+            raise OMIError(ErrorType.VALUE_TOO_LONG, "the responses are longer than a message all together")
+        modifier, body = await self._session.job_request(request)
+        self._room -= len(body)
+        return modifier, body
+
     async def _live(self, operation: int, reference: Reference) -> tuple[int, bytes]:
-        return 0, await self._session.live(operation, reference)
+        if self._live_bytes > self._room and operation == Operation.GET:
+            # There is no room for it any more, as for gets of stored globals.
+            raise OMIError(ErrorType.VALUE_TOO_LONG)
+        body = await self._session.live(operation, reference)
+        self._live_bytes += len(body)
+        return 0, body

@@ -9,6 +9,7 @@ from twisted.internet.defer import gatherResults
 
 from pfserver.errors import StoreUnavailable
 from pfserver.wire.omi import (
+    CancelJob,
     Define,
     DefineReply,
     Done,
@@ -16,19 +17,25 @@ from pfserver.wire.omi import (
     GetReply,
     Increment,
     IncrementReply,
+    JobStatus,
     Kill,
+    Lock,
+    LockReply,
     Next,
     Order,
     OrderReply,
     Query,
     QueryReply,
+    Range,
     Reply,
     Request,
     ReverseOrder,
     ReverseQuery,
+    RoutineReference,
     Set,
     SetExtract,
     SetPiece,
+    StartJob,
     Status,
     Unlock,
     message,
@@ -81,6 +88,14 @@ class GlobalsTests(OMICase):
         self.assertEqual(answers, [OrderReply(one) for one in (b"^%z", b"^A", b"^Z", b"^Z", b"^a", b"")])
         self.assertEqual(await circuit.ask(ReverseOrder(ref(name=b"A"))), OrderReply(b"^%z"))
         self.assertEqual(await circuit.ask(Next(ref(name=b"a"))), OrderReply(b"-1"))
+
+    async def test_names_are_not_measured_as_subscripts(self) -> None:
+        await (await self.session()).ask(Set(ref(1, name=b"LONGERNAME"), b""))
+        for extensions in ((1,), (1, 3)):
+            circuit = await self.session(1, subscript=Range(1, 8), extensions=extensions)
+            for request in (Order(ref(name=b"A")), Next(ref(name=b"A")), ReverseOrder(ref(name=b"Z"))):
+                content = await circuit.raw(b"\1\0" + message(circuit.packed(request)))
+                self.assertIn(b"\x0b^LONGERNAME", content)
 
     async def test_query_both_ways(self) -> None:
         circuit = await self.session()
@@ -220,3 +235,21 @@ class UnavailableTests(OMICase):
         self.assertEqual([answer for _, answer in answers], [6, 6, Done()])
         with self.assertRaises(StoreUnavailable):
             await self.globals.write(lambda update: None)
+
+    async def test_no_job_begins_or_ends_whose_updates_were_refused(self) -> None:
+        """Locks were taken before and stay; what only asks is answered."""
+        circuit = await self.session()
+        job = StartJob(client=b"9", routine=RoutineReference(b"", b"SUBMIT", [b"scripted.pf", b"j"]))
+        await self.globals.close()
+        requests = [
+            Set(ref(1), b"b"),
+            Lock(ref(1), b"9"),
+            job,
+            JobStatus(7),
+            CancelJob(7),
+            Order(ref("", name=b"%PFJOB")),
+        ]
+        answers = [answer for _, answer in await circuit.ask_all(requests)]
+        self.assertEqual(answers, [6, LockReply(1), 6, 31, 6, OrderReply(b"")])
+        self.assertEqual(await self.engine.recent_jobs(), [])
+        self.assertEqual(len(self.locks.held()), 1)

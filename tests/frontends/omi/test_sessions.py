@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from attrs import evolve
@@ -171,6 +172,18 @@ class NegotiationTests(OMICase):
         self.assertEqual([answer for _, answer in both], values)
         circuit.send(message(b"x" * 297))
         await circuit.closed
+
+    async def test_what_comes_with_the_connect_has_to_keep_the_agreed_length(self) -> None:
+        circuit = await self.circuit()
+        connect = message(circuit.packed(Connect(major=1, message=Range(1, 200))))
+        fits, exceeds = [message(circuit.packed(Set(ref(1), b"v" * size))) for size in (150, 5_000)]
+        circuit.send(connect + fits + exceeds + fits)
+        for _ in range(2):
+            self.assertEqual(split_response(await circuit.next())[0].error_type, 0)
+        await circuit.closed
+        self.assertEqual(circuit._inbox, deque())
+        key = self.globals.key(b"", b"X", [b"1"])
+        self.assertEqual(self.globals.read(lambda view: view.get(key)), b"v" * 150)
 
     async def test_a_value_longer_than_agreed_is_not_told(self) -> None:
         circuit = await self.session()

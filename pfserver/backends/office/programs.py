@@ -18,7 +18,8 @@ INSTALL_HINT = (
     'install it and set soffice = "/path/to/soffice" in [backends.office]'
 )
 
-#: Macros never run; pictures and parts of other files or servers are never fetched; nothing is kept for a recovery.
+#: Macros never run; nothing is kept for a recovery; pictures and parts of other files or servers are not fetched, as
+#: far as LibreOffice asks these settings: ``confinement`` sees to the rest.
 #: Not every import filter asks whether it may follow a link (HTML's does not for style sheets): so the network is
 #: behind a proxy that does not exist, at the port "discard" of this machine.
 _NOBODY, _DISCARD = "127.0.0.1", "9"

@@ -41,6 +41,11 @@ _SETTINGS = (
     ("org.openoffice.Office.Common/Save/Document", "AutoSave", "false"),
 )
 
+#: What LibreOffice speaks HTTP with, by the names in its own configuration: without these it cannot. With them, a fill
+#: of a drawing that is to come from a server makes two of its threads wait for one another for ever.
+_PROVIDERS = ("Provider3", "Provider4", "Provider4a", "Provider12", "Provider12a", "Provider12b")
+_PROVIDERS_PLACE = "org.openoffice.ucb.Configuration/ContentProviders/Local/SecondaryKeys/Office/ProviderData"
+
 
 @frozen(kw_only=True)
 class Programs:
@@ -88,5 +93,7 @@ def make_profile(folder: Path) -> None:
         f'<item oor:path="/{path}"><prop oor:name="{name}" oor:op="fuse"><value>{value}</value></prop></item>\n'
         for path, name, value in _SETTINGS
     )
+    removed = "".join(f'<node oor:name="{name}" oor:op="remove"/>' for name in _PROVIDERS)
+    items += f'<item oor:path="/{_PROVIDERS_PLACE}">{removed}</item>\n'
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<oor:items xmlns:oor="http://openoffice.org/2001/registry">\n'
     (user / "registrymodifications.xcu").write_text(f"{head}{items}</oor:items>\n", encoding="utf-8")

@@ -290,8 +290,10 @@ def descendants(pid: int) -> list[int]:
     """A process and all below it; only itself where the kernel does not tell."""
     found = [pid]
     try:
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found += descendants(int(child))
+        # Each thread has its own: oosplash starts LibreOffice in another than its first.
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                found += descendants(int(child))
     except OSError:
         return found
     return found

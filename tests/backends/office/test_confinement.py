@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -182,6 +183,21 @@ class DocumentTests(Office):
             with pikepdf.open(result) as pdf:
                 sizes = {(int(image.Width), int(image.Height)) for page in pdf.pages for image in page.images.values()}
             self.assertNotIn((300, 200), sizes, path.name)
+
+    async def test_pictures_of_servers(self) -> None:
+        """They are not asked for, and nobody waits for what does not come."""
+        calls: list[socket.socket] = []
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        server.setblocking(False)
+        self.write_all(f"http://127.0.0.1:{server.getsockname()[1]}/a.png")
+        backend = self.build(workers=1, timeout=20)
+        for path in sorted(self.root.iterdir()):
+            made = await self.convert(backend, path.name)
+            self.assertIn("Before", samples.pdf_text(next(made.folder.iterdir())), path.name)
+            with contextlib.suppress(BlockingIOError):
+                calls.append(server.accept()[0])
+            self.assertEqual(calls, [], path.name)
 
     async def test_results_of_others(self) -> None:
         expect_landlock()

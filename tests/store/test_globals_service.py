@@ -250,6 +250,25 @@ class IntervalTests(Case):
             self.successResultOf(globals_.write(setter(globals_, b"v", b"%d" % number)))
         self.assertEqual(commits, [3, 3])
 
+    async def test_bytes_beyond_the_limit_are_committed_early(self) -> None:
+        self.patch(service, "OPEN_BYTES", 1000)
+        globals_, commits = self.make(durability="interval", interval=3600), []
+        commit = Batch.commit
+        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
+
+        def fail(update: Any) -> None:
+            setter(globals_, b"v" * 500)(update)
+            raise ZeroDivisionError
+
+        for number in range(5):
+            # What was undone does not count.
+            self.failureResultOf(globals_.write(fail), ZeroDivisionError)
+            self.successResultOf(globals_.write(setter(globals_, b"v" * 400, b"%d" % number)))
+        # A kill keeps nothing but its key.
+        key = globals_.key(b"", b"X", [b"k" * 255] * 4)
+        self.assertIsNone(self.successResultOf(globals_.write(lambda update: update.kill(key))))
+        self.assertEqual(commits, [3, 3])
+
     async def test_what_was_answered_is_kept_until_it_can_be_written(self) -> None:
         folder = Path(self.mktemp())
         globals_ = self.make(folder, durability="interval", interval=3600)

@@ -32,6 +32,11 @@ class Batch:
         return len(self._journal)
 
     @property
+    def volume(self) -> int:
+        """How long their keys and values are together; 0 for a batch that is not open."""
+        return self._update.volume if self._update is not None else 0
+
+    @property
     def is_open(self) -> bool:
         """Whether it can go on; else :meth:`again` is needed."""
         return self._transaction is not None

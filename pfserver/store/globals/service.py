@@ -34,8 +34,9 @@ from pfserver.store.globals.view import Snapshot, TooMuch
 
 #: So many messages go into one commit at most: a bound on how long the first of them waits.
 GROUP_LIMIT = 1_000
-#: So many updates are kept open at most, however long the interval is: a bound on memory and on the flush.
-OPEN_LIMIT = 50_000
+#: So many updates, and so many bytes of keys and values, are kept open at most, however long the interval is: bounds on
+#: memory and on the flush, for which the server stands still.
+OPEN_LIMIT, OPEN_BYTES = 50_000, 32 << 20
 #: So many nodes may a message remove while the reactor waits: some milliseconds.
 REMOVALS = 5_000
 
@@ -197,8 +198,9 @@ class Globals:
 
     def _see_to_commit(self) -> None:
         assert self._batch is not None
-        group = len(self._waiting)
-        if group >= GROUP_LIMIT or self._batch.size >= (OPEN_LIMIT if self._is_lazy else FULL):
+        group, batch = len(self._waiting), self._batch
+        limit = OPEN_LIMIT if self._is_lazy else FULL
+        if group >= GROUP_LIMIT or batch.size >= limit or batch.volume >= OPEN_BYTES:
             self._commit()
         elif self._commit_call is None:
             is_complete = not self._is_lazy and group >= self._expected

@@ -116,6 +116,8 @@ def finish(batch: Batch, function: Callable[[IGlobalsUpdate], Any] | None) -> An
         result = outcome.result
         outcome.addErrback(lambda failure: None)
         if isinstance(result, Failure) and result.check(lmdb.Error):
+            # Whoever is told may have to open the file again, or to make its map larger.
+            batch.abort()
             result.raiseException()
     try:
         batch.commit()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -14,8 +13,7 @@ from typing import Any, BinaryIO
 
 from attrs import asdict, frozen
 
-#: What a file may be called that programs get to see: nothing that a shell, an option parser or a disk takes amiss.
-_STRANGE = re.compile(r"[^\w .()+-]")
+from pfserver.factory.names import safe_name, safe_suffix
 
 
 @frozen(kw_only=True)
@@ -62,10 +60,8 @@ class Task:
     @property
     def safe_name(self) -> str:
         """The document's name without anything that could harm, its suffix being the document's type."""
-        stem = PurePosixPath(self.filename.replace("\\", "/")).stem
-        stem = _STRANGE.sub("_", stem).strip(" .-")[:100]
-        suffix = self.doctype if self.doctype.isascii() and self.doctype.isalnum() else "bin"
-        return f"{stem or 'document'}.{suffix}"
+        stem = safe_name(PurePosixPath(self.filename.replace("\\", "/")).stem)
+        return f"{stem or 'document'}.{safe_suffix(self.doctype)}"
 
 
 class Incoming:

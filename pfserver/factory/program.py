@@ -98,6 +98,9 @@ class ProgramRenderer:
             expect_result(path, output_format)
         except NotRendered as error:
             raise NotRendered(f"{error}; the program {said}") from error
+        if not path.is_relative_to(folder.work):
+            # It may lie on another disk: then this copies it.
+            path = Path(await self._in_thread(shutil.move, path, folder.work / f"result.{output_format}"))
         return path
 
     def _expect_place(self, path: Path, work: Path) -> None:

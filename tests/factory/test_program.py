@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,19 @@ class ProgramTests(TestCase):
             (f"{self.out}/made.pdf", "made.pdf"),
             (f"{self.root}/link/%jobid-%source_base.pdf", "1-a.pdf"),
         ):
-            made = await self.render(self.task(), f"cp {pdf} {self.out / name}", result)
-            self.assertEqual((made.name, made.read_bytes()), (name, PDF))
+            folder = self.task()
+            made = await self.render(folder, f"cp {pdf} {self.out / name}", result)
+            self.assertEqual((made.read_bytes(), list(self.out.iterdir())), (PDF, []))
+            self.assertTrue(made.is_relative_to(folder.work))
+
+    async def test_a_result_on_another_disk(self) -> None:
+        def rename(*_: object) -> None:
+            raise OSError(18, "Invalid cross-device link")
+
+        pdf, folder = self.fixed(self.root / "fixed.pdf"), self.task()
+        self.patch(os, "rename", rename)
+        made = await self.render(folder, f"cp {pdf} {self.out}/made.pdf", f"{self.out}/made.pdf")
+        self.assertEqual((made.parent, made.read_bytes(), list(self.out.iterdir())), (folder.work, PDF, []))
 
     async def test_a_result_without_a_folder_lies_where_the_program_runs(self) -> None:
         folder = self.task()

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from itertools import islice, takewhile
 from typing import Any
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
 
 from pfserver.client.errors import NoServer, ServerRefused
 from pfserver.client.omi_calls import (
@@ -32,7 +26,8 @@ from pfserver.client.omi_calls import (
     sum_of,
     value_of,
 )
-from pfserver.client.omi_conversation import BUNCH, Answer, OMIConversation, Packed, in_order, packed
+from pfserver.client.omi_circuit import AgentProtocol, open_circuit
+from pfserver.client.omi_conversation import Answer
 from pfserver.wire.omi import (
     CancelJob,
     Define,
@@ -43,8 +38,6 @@ from pfserver.wire.omi import (
     JobStatus,
     Kill,
     Lock,
-    OMIError,
-    Operation,
     Order,
     Query,
     Reference,
@@ -61,13 +54,16 @@ class OMIClient:
     """One session with an OMI server; make it with :meth:`connect`.
 
     Every call returns a Deferred. Calls made while an earlier message is not answered yet, or in the same turn of the
-    reactor, go out as one message where the server knows bunches; their order is kept. Gets
-    whose values are too long for one reply all together are asked again, one by one, and find what was there when they
-    were called; their answers may come later than those of calls behind them. What the server refuses fails
-    with ``ServerRefused`` (its ``number`` is OMI's error type), a lost circuit with ``NoServer``.
+    reactor, go out as one message where the server knows bunches; their order is kept. Fetches whose answers are too
+    long for one reply all together are asked again, one by one, and find what was there when they were called; their
+    answers may come later than those of calls behind them.
+
+    What the server refuses fails with ``ServerRefused`` (its ``number`` is OMI's error type), what is too long to be
+    sent with ``OMIError``, a lost circuit with ``NoServer``; so does all that waits where a message is not answered in
+    time, and the circuit is closed.
     """
 
-    def __init__(self, login: Login, protocol: _AgentProtocol) -> None:
+    def __init__(self, login: Login, protocol: AgentProtocol) -> None:
         self.login = login
         self._protocol = protocol
 
@@ -77,22 +73,26 @@ class OMIClient:
     ) -> OMIClient:
         """A session, with the first of the login's versions that the server speaks.
 
-        Raises ``NoServer``, and ``ServerRefused`` where the agent is not let in.
+        ``seconds`` is how long an answer may take: to the connect, and to each message later on. Raises
+        ``NoServer``, and ``ServerRefused`` where the agent is not let in.
         """
         login = login or Login()
         clock = _reactor(reactor)
         for version in login.versions[:-1]:
             try:
-                return cls(login, await _open(endpoint, login, version, clock, seconds))
+                return cls(login, await open_circuit(endpoint, login, version, clock, seconds))
             except ServerRefused as error:
                 if error.number != ErrorType.VERSION:
                     raise
-        return cls(login, await _open(endpoint, login, login.versions[-1], clock, seconds))
+        return cls(login, await open_circuit(endpoint, login, login.versions[-1], clock, seconds))
 
     @classmethod
-    async def at(cls, host: str, port: int = 8009, login: Login | None = None, *, reactor: Any = None) -> OMIClient:
+    async def at(
+        cls, host: str, port: int = 8009, login: Login | None = None, *, reactor: Any = None, seconds: float = 30.0
+    ) -> OMIClient:
         """A session with the server at a host and port."""
-        return await cls.connect(HostnameEndpoint(_reactor(reactor), host, port), login, reactor=reactor)
+        endpoint = HostnameEndpoint(_reactor(reactor), host, port)
+        return await cls.connect(endpoint, login, reactor=reactor, seconds=seconds)
 
     @property
     def version(self) -> int:
@@ -176,142 +176,6 @@ class OMIClient:
     def cancel_job(self, number: int) -> Deferred[None]:
         """Cancel a job and forget its number."""
         return self.ask(CancelJob(number)).addCallback(no_result)
-
-
-@define(eq=False)
-class _Call:
-    request: Packed
-    is_alone: bool = False
-    answered: Deferred[Answer] = field(factory=Deferred)
-
-
-class _AgentProtocol(Protocol):
-    """Keeps one message outstanding, as agents have to; what is asked meanwhile waits for the next."""
-
-    def __init__(self, conversation: OMIConversation, clock: Any) -> None:
-        self.conversation = conversation
-        self.connecting: Deferred[None] = Deferred()
-        self.closed: Deferred[None] = Deferred()
-        self.messages = 0
-        """How many have been sent."""
-        self._clock = clock
-        self._waiting: deque[_Call] = deque()
-        self._sent: list[_Call] = []
-        self._is_lost = False
-        self._is_scheduled = False
-
-    def ask(self, request: Request) -> Deferred[Answer]:
-        if self._is_lost:
-            return fail(NoServer("the circuit is closed"))
-        try:
-            call = _Call(packed(request))
-        except OMIError as error:
-            return fail(error)
-        self._waiting.append(call)
-        if not self._sent and not self._is_scheduled:
-            self._is_scheduled = True
-            self._clock.callLater(0, self._send)
-        return call.answered
-
-    def connectionMade(self) -> None:
-        if self.transport is not None:
-            transport: Any = self.transport
-            if hasattr(transport, "setTcpNoDelay"):
-                transport.setTcpNoDelay(True)
-            self.transport.write(self.conversation.hello())
-
-    def dataReceived(self, data: bytes) -> None:
-        try:
-            messages = self.conversation.feed(data)
-        except NoServer as error:
-            self._fail_all(error)
-            self.abort()
-            return
-        for answers in messages:
-            if not self.connecting.called:
-                self._connected(answers[0])
-            else:
-                self._tell(answers)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._fail_all(NoServer("the server has closed the circuit"))
-        self.closed.callback(None)
-
-    def abort(self) -> None:
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
-
-    def _connected(self, answer: Answer) -> None:
-        if answer.error is not None:
-            self.connecting.errback(answer.error)
-            self.abort()
-        else:
-            self.connecting.callback(None)
-
-    def _send(self) -> None:
-        self._is_scheduled = False
-        if self._sent or not self._waiting or self._is_lost:
-            return
-        together = takewhile(lambda call: not call.is_alone, islice(self._waiting, BUNCH))
-        count = self.conversation.fitting(in_order([call.request for call in together]))
-        self._sent = [self._waiting.popleft() for _ in range(count)]
-        try:
-            data = self.conversation.message([call.request for call in self._sent])
-        except OMIError as error:
-            # Alone in its message, and too long even so.
-            [failed] = self._sent
-            self._sent = []
-            failed.answered.errback(error)
-            self._send()
-            return
-        self.messages += 1
-        if self.transport is not None:
-            self.transport.write(data)
-
-    def _tell(self, answers: Sequence[Answer]) -> None:
-        sent, self._sent = self._sent, []
-        again: list[_Call] = []
-        for call, answer in zip(sent, answers, strict=True):
-            error = answer.error
-            if error is None:
-                call.answered.callback(answer)
-            elif error.number == ErrorType.VALUE_TOO_LONG and len(sent) > 1 and call.request[0] is Operation.GET:
-                # Perhaps the values were only too long all together.
-                call.is_alone = True
-                again.append(call)
-            else:
-                call.answered.errback(error)
-        # Before all that was called later, as it was.
-        self._waiting.extendleft(reversed(again))
-        self._send()
-
-    def _fail_all(self, error: NoServer) -> None:
-        self._is_lost = True
-        failed = [*self._sent, *self._waiting]
-        self._sent = []
-        self._waiting.clear()
-        if not self.connecting.called:
-            self.connecting.errback(error)
-        for call in failed:
-            call.answered.errback(error)
-
-
-async def _open(
-    endpoint: IStreamClientEndpoint, login: Login, version: int, clock: Any, seconds: float
-) -> _AgentProtocol:
-    protocol = _AgentProtocol(OMIConversation(login.connect(version)), clock)
-    try:
-        await connectProtocol(endpoint, protocol)
-    except (ConnectError, DNSLookupError, OSError) as error:
-        raise NoServer(f"no server answers: {error}") from error
-    timer = clock.callLater(seconds, protocol.abort)
-    try:
-        await protocol.connecting
-    finally:
-        if timer.active():
-            timer.cancel()
-    return protocol
 
 
 def _reactor(reactor: Any) -> Any:

@@ -23,7 +23,7 @@ from pfserver.client.omi_calls import (
     sum_of,
     value_of,
 )
-from pfserver.client.omi_conversation import BUNCH, Answer, OMIConversation, packed
+from pfserver.client.omi_conversation import BUNCH, Answer, OMIConversation, Packed, in_order, is_crowded_out
 from pfserver.wire.omi import (
     CancelJob,
     Define,
@@ -89,13 +89,29 @@ class BlockingOMIClient:
         return answer
 
     def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
-        """Many requests, in as few messages as the server allows; an answer may be an error."""
-        calls = [packed(request) for request in requests]
+        """Many requests, in as few messages as the server allows; an answer may be an error.
+
+        Fetches whose answers are too long for one reply all together are asked again, one by one, before what follows
+        is sent. Raises ``OMIError`` for a request that is too long, before any is sent, and ``NoServer``.
+        """
+        return self.ask_packed([self.packed(request) for request in requests])
+
+    def packed(self, request: Request) -> Packed:
+        """A request for :meth:`ask_packed`. Raises ``OMIError`` for one that is too long."""
+        return self._conversation.packed(request)
+
+    def ask_packed(self, calls: Sequence[Packed]) -> list[Answer]:
+        """As :meth:`ask_all`, of what :meth:`packed` has given."""
         answers: list[Answer] = []
         while len(answers) < len(calls):
             rest = calls[len(answers) : len(answers) + BUNCH]
-            count = self._conversation.fitting(rest)
-            answers += self._exchange(self._conversation, self._socket, self._conversation.message(rest[:count]))
+            together = rest[: self._conversation.fitting(in_order(rest))]
+            found = self._exchange(together)
+            if len(together) > 1:
+                for place, (call, answer) in enumerate(zip(together, found, strict=True)):
+                    if is_crowded_out(call, answer):
+                        [found[place]] = self._exchange([call])
+            answers += found
         return answers
 
     def get(self, name: Text, *subscripts: Text) -> bytes | None:
@@ -184,7 +200,7 @@ class BlockingOMIClient:
             raise NoServer(f"no server answers at {place}: {error.strerror or error}") from error
         try:
             circuit.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            [answer] = self._exchange(conversation, circuit, conversation.hello())
+            [answer] = _exchange(conversation, circuit, conversation.hello())
             if answer.error is not None:
                 raise answer.error
         except BaseException:
@@ -192,20 +208,24 @@ class BlockingOMIClient:
             raise
         return conversation, circuit
 
-    def _exchange(self, conversation: OMIConversation, circuit: socket.socket, data: bytes) -> list[Answer]:
-        is_answered = False
-        try:
-            circuit.sendall(data)
-            while received := circuit.recv(65536):
-                for answers in conversation.feed(received):
-                    is_answered = True
-                    return answers
-        except TimeoutError as error:
-            raise NoServer("the server did not answer in time") from error
-        except OSError as error:
-            raise NoServer(f"the circuit was lost: {error.strerror or error}") from error
-        finally:
-            if not is_answered:
-                # What still comes would be taken for the answer to the next request.
-                circuit.close()
-        raise NoServer("the server has closed the circuit")
+    def _exchange(self, calls: Sequence[Packed]) -> list[Answer]:
+        return _exchange(self._conversation, self._socket, self._conversation.message(calls))
+
+
+def _exchange(conversation: OMIConversation, circuit: socket.socket, data: bytes) -> list[Answer]:
+    is_answered = False
+    try:
+        circuit.sendall(data)
+        while received := circuit.recv(65536):
+            for answers in conversation.feed(received):
+                is_answered = True
+                return answers
+    except TimeoutError as error:
+        raise NoServer("the server did not answer in time") from error
+    except OSError as error:
+        raise NoServer(f"the circuit was lost: {error.strerror or error}") from error
+    finally:
+        if not is_answered:
+            # What still comes would be taken for the answer to the next request.
+            circuit.close()
+    raise NoServer("the server has closed the circuit")

@@ -11,6 +11,7 @@ from pfserver.client.errors import NoServer, ServerRefused
 from pfserver.wire.omi import (
     CLASS,
     ERROR_TEXTS,
+    MESSAGE_BYTES,
     CircuitError,
     Connect,
     Connected,
@@ -32,50 +33,56 @@ from pfserver.wire.omi.header import SHORT
 #: Requests of one message, at most; more gain nothing.
 BUNCH = 500
 
-#: What a length and a header take of a message, for each request.
-_OVERHEAD = 4 + 12
+#: What a message's length and count take of it, and what a length and a header, for each request.
+_MESSAGE, _OVERHEAD = 4 + 2, 4 + 12
 
 _TEXTS = {**ERROR_TEXTS, ErrorType.VALUE_TOO_LONG: "value too long, or all values of a message together"}
 
 
-_FETCHES = frozenset(
-    {
-        Operation.STATUS,
-        Operation.DEFINE,
-        Operation.ORDER,
-        Operation.NEXT,
-        Operation.REVERSE_ORDER,
-        Operation.QUERY,
-        Operation.REVERSE_QUERY,
-    }
-)
+_ORDERS = frozenset({Operation.ORDER, Operation.NEXT, Operation.REVERSE_ORDER})
+
+#: Fetches whose answers tell of more than one node.
+_WALKS = _ORDERS | {Operation.DEFINE, Operation.QUERY, Operation.REVERSE_QUERY}
+
 _UPDATES = frozenset({Operation.SET, Operation.SET_PIECE, Operation.SET_EXTRACT, Operation.KILL})
+
+#: Stands for all globals.
+_ALL = b""
 
 #: A request's operation and its fields.
 Packed = tuple[Operation, bytes]
 
 
-def packed(request: Request) -> Packed:
-    """A request, ready to go. Raises ``OMIError`` for a value that its field cannot hold."""
-    return request.operation, request.pack()
-
-
 def in_order(requests: Iterable[Packed]) -> Iterator[Packed]:
-    """The first requests that may travel together though a get among them may have to be asked again.
+    """The first requests that may travel together though a fetch among them may have to be asked again.
 
-    That is so where all values are too long for one reply. Asked again, it must find what it would have found: an
-    update of its node, and a lock or a job of whatever kind, waits for the next message.
+    That is so where all answers are too long for one reply. Asked again, it must find what it would have found: an
+    update of a get's node, of the global that any other fetch walks, and a lock or a job of whatever kind, waits for
+    the next message.
     """
     gets: set[bytes] = set()
+    walked: set[bytes] = set()
     for operation, body in requests:
         if operation is Operation.GET:
             gets.add(body)
-        elif gets and operation not in _FETCHES and _may_change(operation, body, gets):
+        elif operation in _WALKS:
+            walked.add(_walked(operation, body))
+        elif (gets or walked) and operation is not Operation.STATUS and _may_change(operation, body, gets, walked):
             return
         yield operation, body
 
 
-def _may_change(operation: Operation, body: bytes, gets: Set[bytes]) -> bool:
+def is_crowded_out(request: Packed, answer: Answer) -> bool:
+    """Whether an answer among several says no more than that the reply had no room for it: ask again, alone."""
+    error = answer.error
+    return (
+        error is not None
+        and error.number == ErrorType.VALUE_TOO_LONG
+        and (request[0] is Operation.GET or request[0] in _WALKS)
+    )
+
+
+def _may_change(operation: Operation, body: bytes, gets: Set[bytes], walked: Set[bytes]) -> bool:
     if operation is Operation.INCREMENT:
         start = 0
     elif operation in _UPDATES:
@@ -84,9 +91,24 @@ def _may_change(operation: Operation, body: bytes, gets: Set[bytes]) -> bool:
     else:
         return True
     end = start + 2 + int.from_bytes(body[start : start + 2], "little")
+    if walked and (_ALL in walked or _global(body, start) in walked):
+        return True
     if operation is Operation.KILL:
         return any(get.startswith(body[start + 2 : end], 2) for get in gets)
     return body[start:end] in gets
+
+
+def _walked(operation: Operation, body: bytes) -> bytes:
+    """The global whose nodes a fetch tells of; :data:`_ALL` for an order over the names of globals."""
+    found = _global(body, 0)
+    return _ALL if operation in _ORDERS and 2 + len(found) == len(body) else found
+
+
+def _global(body: bytes, start: int) -> bytes:
+    """Environment and name of the reference whose field begins at ``start``."""
+    begin = start + 2
+    name = begin + 2 + int.from_bytes(body[begin : begin + 2], "little")
+    return body[begin : name + 1 + body[name]]
 
 
 @frozen
@@ -104,6 +126,7 @@ class OMIConversation:
     def __init__(self, connect: Connect) -> None:
         self.connected: Connected | None = None
         self._connect = connect
+        self._most = MESSAGE_BYTES
         self._frames = FrameReader()
         self._sequence = 0
         self._asked: deque[list[Operation]] = deque()
@@ -122,22 +145,27 @@ class OMIConversation:
     def hello(self) -> bytes:
         """The connect message."""
         self._asked.append([Operation.CONNECT])
-        return message(self._request(packed(self._connect)))
+        return message(self._request((self._connect.operation, self._connect.pack())))
+
+    def packed(self, request: Request) -> Packed:
+        """A request, ready to go. Raises ``OMIError`` for a value that is too long for its field or for a message."""
+        body = request.pack()
+        if len(body) > self._most:
+            text = f"the fields of a request have {len(body)} bytes, and at most {self._most} in this session"
+            raise OMIError(ErrorType.VALUE_TOO_LONG, text)
+        return request.operation, body
 
     def message(self, requests: Sequence[Packed]) -> bytes:
-        """A message of requests; several only where :attr:`is_bunched`. Raises ``OMIError`` if it is too long."""
+        """A message of requests; several only where :attr:`is_bunched`, and no more than :meth:`fitting` says."""
         parts = [self._request(request) for request in requests]
-        data = bunch(parts) if self.is_bunched else message(parts[0])
-        if self.connected is not None and len(data) > self.connected.message:
-            raise OMIError(ErrorType.VALUE_TOO_LONG, "the request is longer than a message may be")
         self._asked.append([operation for operation, _ in requests])
-        return data
+        return bunch(parts) if self.is_bunched else message(parts[0])
 
     def fitting(self, requests: Iterable[Packed]) -> int:
         """How many of the first requests go into one message; at least one."""
         if not self.is_bunched or self.connected is None:
             return 1
-        room, count = self.connected.message - 6, 0
+        room, count = self.connected.message - _MESSAGE, 0
         for _, body in requests:
             room -= _OVERHEAD + len(body)
             if room < 0 or count == BUNCH:
@@ -174,4 +202,5 @@ class OMIConversation:
         reply = parse_reply(operation, body)
         if isinstance(reply, Connected):
             self.connected = reply
+            self._most = reply.message - _OVERHEAD - (_MESSAGE if self.is_bunched else 0)
         return Answer(reply, None, header.modifier)

@@ -13,11 +13,11 @@ from typing import BinaryIO
 from pfserver.client.errors import ServerRefused
 from pfserver.client.omi_blocking import BlockingOMIClient
 from pfserver.client.omi_calls import found_of, value_of
-from pfserver.client.omi_conversation import BUNCH, Answer
-from pfserver.wire.omi import Get, Query, Reference, Set
+from pfserver.client.omi_conversation import BUNCH, Answer, Packed
+from pfserver.wire.omi import Get, OMIError, Query, Reference, Set
 from pfserver.wire.zwr import LINE_BYTES, Node, write_node
 
-#: Bytes of one message of an import; a message may have 65,535.
+#: Bytes of the nodes of one message of an import; a message may have 65,535, with 16 more for each of them.
 _ROOM = 48_000
 
 
@@ -44,28 +44,51 @@ def export(client: BlockingOMIClient, name: bytes) -> Iterator[Node]:
 
 
 def load(client: BlockingOMIClient, nodes: Iterable[Node]) -> int:
-    """Set nodes; gives how many. Raises ``ServerRefused`` for the first that is refused, and sends no more."""
-    environment, count, room = _environment(client), 0, _ROOM
-    waiting: list[Node] = []
+    """Set nodes; gives how many. Raises for the first that is wrong, when those before it are set, and sends no more.
 
-    def send() -> None:
-        requests = [Set(Reference(environment, node.name, node.subscripts), node.value) for node in waiting]
-        for node, answer in zip(waiting, client.ask_all(requests), strict=True):
+    That is ``ServerRefused``, ``OMIError`` for what is too long for OMI, both with the node and its line, and whatever
+    comes from ``nodes`` itself; and ``NoServer``.
+    """
+    count = 0
+    for together in _messages(client, nodes):
+        answers = client.ask_packed([call for _, call in together])
+        for (node, _), answer in zip(together, answers, strict=True):
             if answer.error is not None:
-                line = write_node(node)[:60].decode("ascii").rstrip()
-                raise ServerRefused(answer.error.number, f"{answer.error} at {line}")
+                raise ServerRefused(answer.error.number, _told(node, answer.error.text))
+        count += len(together)
+    return count
 
-    for node in nodes:
-        size = len(node.value) + sum(map(len, node.subscripts)) + 64
-        if waiting and (size > room or len(waiting) == BUNCH):
-            send()
-            count, room = count + len(waiting), _ROOM
-            waiting.clear()
-        waiting.append(node)
-        room -= size
+
+def _messages(client: BlockingOMIClient, nodes: Iterable[Node]) -> Iterator[list[tuple[Node, Packed]]]:
+    """Nodes that travel together. What is wrong with one is raised after those before it were given."""
+    environment = _environment(client)
+    waiting: list[tuple[Node, Packed]] = []
+    room = _ROOM
+    try:
+        for node in nodes:
+            try:
+                call = client.packed(Set(Reference(environment, node.name, node.subscripts), node.value))
+            except OMIError as error:
+                raise OMIError(error.type, _told(node, str(error))) from None
+            size = len(call[1])
+            if waiting and (size > room or len(waiting) == BUNCH):
+                yield waiting
+                waiting, room = [], _ROOM
+            waiting.append((node, call))
+            room -= size
+    except Exception:
+        if waiting:
+            yield waiting
+        raise
     if waiting:
-        send()
-    return count + len(waiting)
+        yield waiting
+
+
+def _told(node: Node, text: str) -> str:
+    """An error's text, with the place of its node."""
+    line = f"line {node.line}: " if node.line else ""
+    written = write_node(node)[:60].decode("ascii").rstrip()
+    return f"{line}{text} at {written}"
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pfserver.errors import PFServerError
+from pfserver.factory.tasks import Task
 
 
 class ServerAway(PFServerError):
@@ -22,6 +23,22 @@ class Refused(PFServerError):
 
 class NotRendered(PFServerError):
     """The document cannot be rendered; the text says why."""
+
+
+class NotKept(PFServerError):
+    """A job came that this machine's disk did not take.
+
+    :param task: it has to be given back.
+    """
+
+    def __init__(self, task: Task, error: OSError) -> None:
+        super().__init__(disk_problem(error))
+        self.task = task
+
+
+def disk_problem(error: OSError) -> str:
+    """What is wrong with the disk, for people."""
+    return f"the factory's disk cannot be used: {error.strerror or error}"
 
 
 class RendererBroken(PFServerError):

@@ -88,8 +88,8 @@ def build_renderer(settings: FactorySettings, reactor: Any) -> IRenderer:
     programs = find_programs({})
     if not programs.soffice:
         raise ConfigurationError(INSTALL_HINT)
-    profiles = settings.state.absolute() / "profiles"
-    return OfficeRenderer(reactor, programs, profiles, jobs=settings.jobs or cores(), timeout=settings.timeout)
+    state, jobs = settings.state.absolute(), settings.jobs or cores()
+    return OfficeRenderer(reactor, programs, state / "profiles", state / "jobs", jobs=jobs, timeout=settings.timeout)
 
 
 def run(settings: FactorySettings, *, as_json: bool) -> None:

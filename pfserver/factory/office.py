@@ -32,12 +32,15 @@ class OfficeRenderer:
     """Renders with a pool of LibreOffices.
 
     :param folder: for their profiles.
+    :param work: holds the folders of all jobs.
     """
 
-    def __init__(self, reactor: Any, programs: Programs, folder: Path, *, jobs: int, timeout: float) -> None:
+    def __init__(
+        self, reactor: Any, programs: Programs, folder: Path, work: Path, *, jobs: int, timeout: float
+    ) -> None:
         self.jobs = jobs
         self._reactor = reactor
-        self._pool = Pool(reactor, reactor, programs, folder, PoolOptions(size=jobs, timeout=timeout))
+        self._pool = Pool(reactor, reactor, programs, folder, work, PoolOptions(size=jobs, timeout=timeout))
 
     async def render(self, folder: TaskFolder) -> Path:
         """See ``IRenderer``."""

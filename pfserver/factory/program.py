@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from pfserver.errors import ConfigurationError
 from pfserver.factory.errors import NotRendered, RendererBroken
+from pfserver.factory.names import safe_name
 from pfserver.factory.rendering import IRenderer, expect_document, expect_result, format_of
 from pfserver.factory.tasks import TaskFolder
 
@@ -90,12 +91,30 @@ class ProgramRenderer:
             run.kill()
             await running
             raise
-        path = Path(_fill(self._result, values))
+        # As the program sees it, which runs there.
+        path = folder.work / _fill(self._result, values)
         try:
+            self._expect_place(path, folder.work)
             expect_result(path, output_format)
         except NotRendered as error:
             raise NotRendered(f"{error}; the program {said}") from error
+        if not path.is_relative_to(folder.work):
+            # It may lie on another disk: then this copies it.
+            path = Path(await self._in_thread(shutil.move, path, folder.work / f"result.{output_format}"))
         return path
+
+    def _expect_place(self, path: Path, work: Path) -> None:
+        """A result is taken away from where it lies: from no other folder than the configured ones.
+
+        Raises ``NotRendered``.
+        """
+        # What stands before the first placeholder is the user's own word.
+        said, slash, _ = _PLACEHOLDER.split(self._result, maxsplit=1)[0].rpartition("/")
+        folders = [work, work / (said + slash)] if slash else [work]
+        # Links are followed: a program may have been made to leave one. (Path.resolve raises where they go in circles.)
+        place = Path(os.path.realpath(path))
+        if not any(place.is_relative_to(os.path.realpath(folder)) for folder in folders):
+            raise NotRendered("the result lies outside its folder")
 
     async def stop(self) -> None:
         """See ``IRenderer``: each program ends with its document."""
@@ -168,13 +187,18 @@ def _prepare(folder: TaskFolder, output_format: str) -> Mapping[str, str]:
         "source_file": source.name,
         "source_base": source.stem,
         "source_ext": source.suffix[1:],
-        "jobid": task.job,
+        "jobid": _word(task.job),
         "format": output_format,
-        "application": task.application,
-        "version": task.version,
+        "application": _word(task.application),
+        "version": _word(task.version),
         "page_start": str(task.first),
         "page_end": str(task.last),
     }
+
+
+def _word(text: str) -> str:
+    """What a server says is a word of a command line, and no option or folder there; only an empty text is empty."""
+    return safe_name(text) or (text and "_")
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

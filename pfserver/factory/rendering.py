@@ -49,11 +49,12 @@ def expect_document(task: Task, path: Path) -> str:
 
 def expect_result(path: Path, output_format: str) -> None:
     """Check that something was rendered: a look at its first bytes. Raises ``NotRendered``."""
+    # A folder or a link in circles is the program's fault, not the disk's.
+    if not path.is_file():
+        raise NotRendered("nothing was made of the document")
+    if not path.stat().st_size:
+        raise NotRendered("the result is empty")
     try:
-        if not path.stat().st_size:
-            raise NotRendered("the result is empty")
         check_result(path, output_format)
-    except FileNotFoundError:
-        raise NotRendered("nothing was made of the document") from None
     except BadProject as error:
         raise NotRendered(str(error)) from error

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from pfserver.factory.calls import Calls, mapping
-from pfserver.factory.errors import ServerAway
+from pfserver.factory.errors import NotKept, ServerAway
 from pfserver.factory.tasks import Incoming, Outgoing, Task, TaskFolder, Tasks
 from pfserver.wire.xmlrpc import Fault
 
@@ -28,7 +28,7 @@ class OfficeshotsServer:
         self._methods: frozenset[str] | None = None
 
     async def poll(self) -> TaskFolder | None:
-        """Take a job, if there is one. Raises ``Fault``, ``ServerAway``, ``Refused``."""
+        """Take a job, if there is one. Raises ``Fault``, ``ServerAway``, ``Refused``, ``NotKept``."""
         opened: list[Incoming] = []
 
         def open_sink() -> Incoming:
@@ -43,7 +43,10 @@ class OfficeshotsServer:
             if not opened:
                 raise ServerAway("the server sends a job without a document")
             # A folder and a small file: less work than to ask a thread for it.
-            return self._tasks.add(task, opened[0])
+            try:
+                return self._tasks.add(task, opened[0])
+            except OSError as error:
+                raise NotKept(task, error) from error
         finally:
             for document in opened:
                 document.discard()

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pfserver.factory.errors import Refused, ServerAway
+from pfserver.factory.errors import NotKept, Refused, ServerAway
 from pfserver.factory.events import Event, News, Status
 from pfserver.factory.pauses import Pauses
 from pfserver.factory.rendering import IRenderer
@@ -85,13 +85,17 @@ class FactoryService(Service):
             self._news.event("took", f"{folder.task.filename} again, from before the factory was started", folder.task)
             if (room := await self._acquire()) is None:
                 return
-            self._begin(folder, room, fresh=False)
+            await self._begin(folder, room, fresh=False)
         away = Pauses(0.5, self._options.retry, self._chance)
         while (room := await self._acquire()) is not None:
             try:
                 await self._rest(self._bench.broken_until - self._reactor.seconds())
                 asked = self._reactor.seconds()
                 folder = await self._server.poll() if self.running else None
+            except NotKept as error:
+                room.release()
+                await self._bench.not_kept(error)
+                continue
             except (ServerAway, Refused, Fault, OSError) as error:
                 room.release()
                 await self._not_polled(error, away)
@@ -106,10 +110,13 @@ class FactoryService(Service):
                 room.release()
                 await self._rest(self._idle.next())
                 continue
-            self._idle.reset()
             text = f"{folder.task.filename} for {folder.task.format or 'any format'}"
             self._news.event("took", text, folder.task, self._reactor.seconds() - asked)
-            self._begin(folder, room)
+            if await self._begin(folder, room):
+                self._idle.reset()
+            else:
+                # A server that has nothing else to do, and may hand it out again at once.
+                await self._rest(self._idle.next())
 
     async def _not_polled(self, error: Exception, away: Pauses) -> None:
         """Wait, or give up where the very first poll says that this factory is not wanted."""
@@ -120,23 +127,32 @@ class FactoryService(Service):
         self._news.lost(f"{error}; next try in {pause:.0f} s")
         await self._rest(pause)
 
-    def _begin(self, folder: TaskFolder, room: Place, *, fresh: bool = True) -> None:
+    async def _begin(self, folder: TaskFolder, room: Place, *, fresh: bool = True) -> bool:
+        """Let a job be done; False where the same is at work: its lock ran out, and we are the next to get it."""
         job = folder.task.job
-        if job in self._working:
-            # Its lock ran out and we are the next to get it: its files are new ones.
-            self._working[job].cancel()
+        if await self._bench.has(folder):
+            room.release()
+            await self._in_thread(folder.remove)
+            return False
+        if (replaced := self._working.pop(job, None)) is not None:
+            replaced.cancel()
         working = Deferred.fromCoroutine(self._bench.do(folder, room, fresh))
         self._working[job] = working
 
-        def over(result: object) -> None:
+        def over(result: object) -> Deferred[None] | None:
             if self._working.get(job) is working:
                 del self._working[job]
                 self.status.working.pop(job, None)
+                removing = None
+            else:
+                removing = Deferred.fromCoroutine(self._in_thread(folder.remove))
             room.release()
             if isinstance(result, Failure) and not result.check(CancelledError):
                 self.log.failure("factory.job-broken", result, job=job)
+            return removing
 
         working.addBoth(over)
+        return True
 
     # -- the end --------
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
-from typing import Any, BinaryIO
+from typing import Any
 
 from attrs import asdict, frozen
 
-#: What a file may be called that programs get to see: nothing that a shell, an option parser or a disk takes amiss.
-_STRANGE = re.compile(r"[^\w .()+-]")
+from pfserver.factory.names import safe_name, safe_suffix
 
 
 @frozen(kw_only=True)
@@ -62,23 +62,39 @@ class Task:
     @property
     def safe_name(self) -> str:
         """The document's name without anything that could harm, its suffix being the document's type."""
-        stem = PurePosixPath(self.filename.replace("\\", "/")).stem
-        stem = _STRANGE.sub("_", stem).strip(" .-")[:100]
-        suffix = self.doctype if self.doctype.isascii() and self.doctype.isalnum() else "bin"
-        return f"{stem or 'document'}.{suffix}"
+        stem = safe_name(PurePosixPath(self.filename.replace("\\", "/")).stem)
+        return f"{stem or 'document'}.{safe_suffix(self.doctype)}"
 
 
 class Incoming:
-    """A document on its way into a file; a sink for the reader."""
+    """A document on its way into a file; a sink for the reader.
+
+    A disk that does not take it does not end the call: who has read the whole answer knows which job to give back.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: BinaryIO | None = path.open("xb", buffering=0)
+        self.problem: OSError | None = None
+        """Why the document is not here."""
+        self._file: FileIO | None = None
+        try:
+            self._file = FileIO(path, "xb")
+        except OSError as error:
+            self.problem = error
 
     def write(self, data: bytes) -> None:
         """See ``Sink``."""
+        if self.problem is not None:
+            return
         assert self._file is not None
-        self._file.write(data)
+        left = memoryview(data)
+        try:
+            # A disk that has room for a part of it takes that part, and says so only here.
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self.problem = error
+            self.discard()
 
     def close(self) -> None:
         """The document is complete, or will never be."""
@@ -96,7 +112,7 @@ class Outgoing:
     """A result as a source for the writer."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
+        self._file = FileIO(path)
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read(self, size: int) -> bytes:
@@ -110,7 +126,7 @@ class Outgoing:
 
 @frozen
 class TaskFolder:
-    """A task's own folder: the document, then the result beside it."""
+    """A task's own folder: the document, then the result beside it. A job that comes again gets another one."""
 
     path: Path
     task: Task
@@ -140,6 +156,10 @@ class TaskFolder:
         """What a renderer has made is the result; what else it has left goes with the task."""
         return made.rename(self.path / f"result.{output_format}")
 
+    def same_as(self, other: TaskFolder) -> bool:
+        """Whether the other one asks for the same. Raises ``OSError`` where one of them is gone."""
+        return self.task == other.task and filecmp.cmp(self.source, other.source, shallow=False)
+
     def remove(self) -> None:
         """The task is over. It is no task any more before its files go."""
         gone = self.path.with_name(f"gone-{token_hex(8)}")
@@ -167,17 +187,22 @@ class Tasks:
         return Incoming(self._folder / f"incoming-{token_hex(8)}")
 
     def add(self, task: Task, document: Incoming) -> TaskFolder:
-        """Keep a task; what is kept of the same job is replaced."""
+        """Keep a task, beside what may be kept of the same job. Raises ``OSError`` where the disk does not take it."""
         document.close()
-        name = "job-" + hashlib.sha256(task.job.encode("utf-8")).hexdigest()[:32]
-        draft = self._folder / f"incoming-{token_hex(8)}"
-        draft.mkdir(mode=0o700)
-        (draft / "job.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
-        document.path.rename(draft / "source")
-        (draft / "work").mkdir(mode=0o700)
-        TaskFolder(self._folder / name, task).remove()
-        draft.rename(self._folder / name)
-        return TaskFolder(self._folder / name, task)
+        if document.problem is not None:
+            raise document.problem
+        token = token_hex(8)
+        draft, path = self._folder / f"incoming-{token}", self._folder / f"job-{token}"
+        try:
+            draft.mkdir(mode=0o700)
+            (draft / "job.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
+            document.path.rename(draft / "source")
+            (draft / "work").mkdir(mode=0o700)
+            draft.rename(path)
+        except OSError:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return TaskFolder(path, task)
 
     def left_over(self) -> list[TaskFolder]:
         """Tasks of an earlier life; what was never complete is removed."""

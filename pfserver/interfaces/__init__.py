@@ -19,10 +19,11 @@ from pfserver.interfaces.backends import (
 )
 from pfserver.interfaces.engine import IEngine, IFollower
 from pfserver.interfaces.frontends import IFrontEnd, IFrontEndPlugin, IFrontEndServices
-from pfserver.interfaces.globals import IGlobals, IGlobalsUpdate, IGlobalsView, ILocks
+from pfserver.interfaces.globals import ENVIRONMENT_BYTES, IGlobals, IGlobalsUpdate, IGlobalsView, ILocks
 from pfserver.interfaces.store import IFactories, IJobStore, IOutputs
 
 __all__ = [
+    "ENVIRONMENT_BYTES",
     "IBackend",
     "IBackendPlugin",
     "IBackendServices",

@@ -10,6 +10,10 @@ from zope.interface import Interface
 
 from pfserver.model import HeldLock
 
+#: The name of an environment has so many bytes at most, for globals, locks and jobs alike: it is part of every key, and
+#: no limit of OMI's counts it. Longer than any file name.
+ENVIRONMENT_BYTES = 255
+
 
 class IGlobals(Interface):
     """M globals, ordered as M collates: environments are separate namespaces. See :mod:`pfserver.store.globals`.
@@ -29,7 +33,8 @@ class IGlobals(Interface):
     def key(environment: bytes, name: bytes, subscripts: Sequence[bytes]) -> bytes:
         """The key of a node. The last subscript may be empty: where order and query start, before all siblings.
 
-        Neither name nor subscripts are checked but for what the store cannot keep: raises ``ReferenceTooLong``.
+        Neither name nor subscripts are checked but for what the store cannot keep: raises ``ReferenceTooLong``, also
+        for an environment beyond :data:`ENVIRONMENT_BYTES`.
         """
 
     def below(key: bytes, subscripts: Sequence[bytes]) -> bytes:

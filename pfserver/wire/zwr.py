@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pfserver.errors import PFServerError
 
@@ -26,6 +26,8 @@ class Node:
     name: bytes
     subscripts: tuple[bytes, ...]
     value: bytes
+    line: int = field(default=0, eq=False)
+    """Where it was read, from 1; 0 where it was not."""
 
 
 #: A line of more bytes is refused: a value of 32,767 bytes, each written as a code of its own, and a reference.
@@ -125,9 +127,13 @@ class _Line:
         value = self._value()
         if self._position != len(self._text):
             raise self._wrong("the end of the line")
-        return Node(name[1], tuple(subscripts), value)
+        return Node(name[1], tuple(subscripts), value, self._number)
 
     def _subscript(self) -> bytes:
+        plain = _PLAIN.match(self._text, self._position)
+        if plain and not is_number(plain[0]):
+            # M would compute it and mean another subscript than these characters.
+            raise self._wrong("a number as M writes it (no zeros around it, 18 digits), or quotes")
         found = self._value()
         if not found:
             raise self._wrong("a subscript that is not empty")

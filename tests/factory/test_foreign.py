@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.server
 import socketserver
 import threading
+import xmlrpc.client
 import xmlrpc.server
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,33 @@ class ForeignTests(SynchronousTestCase):
             factory = self.work(f"http://127.0.0.1:{server.server_address[1]}")
             self.assertEqual(factory.join(), 65)
             self.assertIn("HTTP status 501", "".join(factory.log))
+            server.shutdown()
+            thread.join(10)
+
+    def test_answers_are_not_unpacked(self) -> None:
+        """A piece of a gzip becomes whatever its sender likes."""
+        asked = []
+
+        class Packing(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked.append(self.headers.get_all("Accept-Encoding"))
+                body = gzip.compress(xmlrpc.client.dumps(({},), methodresponse=True).encode("ascii"))
+                self.send_response(200)
+                self.send_header("Content-Encoding", "gzip")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Nobody wants to know."""
+
+        with socketserver.TCPServer(("127.0.0.1", 0), Packing) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+            thread.start()
+            factory = self.work(f"http://127.0.0.1:{server.server_address[1]}")
+            (event, *_) = factory.wait_for("away")
+            self.assertIn("the server's answer is no XML-RPC", event["text"])
+            self.assertEqual(asked[0], ["identity"])
             server.shutdown()
             thread.join(10)
 

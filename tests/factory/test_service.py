@@ -9,12 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pfserver.factory.errors import RendererBroken, ServerAway
+from pfserver.factory.errors import NotKept, NotRendered, Refused, RendererBroken, ServerAway
 from pfserver.factory.events import Event
 from pfserver.factory.pauses import Pauses
 from pfserver.factory.service import FactoryService
 from pfserver.factory.tasks import Task, Tasks
-from pfserver.factory.work import BROKEN_PAUSE, FactoryOptions
+from pfserver.factory.work import BROKEN_PAUSE, FAILING_PATIENCE, FactoryOptions
 from pfserver.wire.xmlrpc import Code, Fault
 
 
@@ -24,7 +24,13 @@ class OneThread(Clock):
     def getThreadPool(self) -> OneThread:
         return self
 
+    held: list[Any] | None = None
+    """Where it does not work at once: what it has to do."""
+
     def callInThreadWithCallback(self, done: Any, function: Any, *arguments: Any, **options: Any) -> None:
+        if self.held is not None:
+            self.held.append(lambda: done(True, function(*arguments, **options)))
+            return
         done(True, function(*arguments, **options))
 
     def callFromThread(self, function: Any, *arguments: Any, **options: Any) -> None:
@@ -41,7 +47,10 @@ class Server:
         self.renewed: list[str] = []
         self.released: list[tuple[str, str]] = []
         self.finished: list[str] = []
+        self.document = b"document"
         self.problem: Exception | None = None
+        self.refusal: Exception | None = None
+        """What finish and renew say."""
         self.slow: Deferred[None] | None = None
 
     async def poll(self) -> Any:
@@ -51,12 +60,12 @@ class Server:
         if not self.jobs:
             return None
         incoming = self.tasks.incoming()
-        incoming.write(b"document")
+        incoming.write(self.document)
         return self.tasks.add(Task(job=self.jobs.pop(0), filename="a.txt", doctype="txt"), incoming)
 
     async def renew(self, task: Task) -> bool:
-        if self.problem is not None:
-            raise self.problem
+        if (problem := self.refusal or self.problem) is not None:
+            raise problem
         self.renewed.append(task.job)
         return True
 
@@ -65,8 +74,8 @@ class Server:
         return True
 
     async def finish(self, task: Task, result: Path, output_format: str) -> str:
-        if self.problem is not None:
-            raise self.problem
+        if (problem := self.refusal or self.problem) is not None:
+            raise problem
         if self.slow is not None:
             await self.slow
         self.finished.append(task.job)
@@ -102,7 +111,7 @@ class Renderer:
 class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = OneThread()
-        tasks = Tasks(Path(self.mktemp()), "x")
+        self.tasks = tasks = Tasks(Path(self.mktemp()), "x")
         self.server, self.renderer = Server(tasks), Renderer()
         self.events: list[Event] = []
         options = FactoryOptions(poll=4.0, first_poll=1.0, retry=8.0, renew=60.0, grace=20.0)
@@ -175,14 +184,78 @@ class ServiceTests(SynchronousTestCase):
         self.advance(120)
         self.assertEqual(self.server.renewed, ["1", "1"])
 
-    def test_a_lock_that_was_lost_ends_the_job(self) -> None:
+    def test_a_job_that_is_gone_ends(self) -> None:
         self.server.jobs.append("1")
         self.service.startService()
-        self.server.problem = Fault(Code.LOCK_LOST, "the job belongs to another factory now")
+        self.server.refusal = Fault(Code.NO_SUCH_JOB, "there is no such job")
         self.advance(60)
         self.assertIn("dropped", self.kinds())
         self.assertEqual(self.service.status.working, {})
         self.assertEqual(self.server.released, [])
+
+    def test_a_lock_that_was_lost_is_left_to_finish(self) -> None:
+        """Nobody else may have got the job while the server was away."""
+        self.server.jobs.append("1")
+        self.service.startService()
+        self.server.refusal = Fault(Code.LOCK_LOST, "T1 is not leased to My factory")
+        self.advance(200)
+        self.server.refusal = None
+        self.renderer.running[0].callback(b"%PDF")
+        self.assertEqual((self.server.finished, self.kinds()[-1]), (["1"], "finished"))
+
+    def test_a_job_that_others_have_is_dropped(self) -> None:
+        self.server.jobs.append("1")
+        self.service.startService()
+        self.server.refusal = Fault(Code.LOCK_LOST, "the job belongs to another factory now")
+        self.renderer.running[0].callback(b"%PDF")
+        self.assertEqual((self.server.released, self.kinds()[-1]), ([], "dropped"))
+        self.assertEqual((self.service.status.failed, self.service.status.working), (1, {}))
+
+    def test_a_result_that_is_not_wanted_is_told(self) -> None:
+        refusals: tuple[Exception, ...] = (
+            Fault(Code.NOT_VALID, "the document is not pdf"),
+            Fault(Code.FORMAT_NOT_ASKED_FOR, "the job is for png"),
+            Fault(Code.TOO_LARGE, "the document is larger than 1 bytes"),
+            Refused("the server answers with HTTP status 413", final=True),
+        )
+        self.service.startService()
+        for number, refusal in enumerate(refusals):
+            self.server.refusal = refusal
+            self.server.jobs.append(str(number))
+            self.advance(5)
+            self.renderer.running[number].callback(b"%PDF")
+            told = (str(number), f"the server did not take the result: {refusal}")
+            self.assertEqual(self.server.released[-1], told)
+        self.assertEqual((self.service.status.failed, self.service.status.working), (4, {}))
+
+    def test_a_result_that_the_server_fails_at_does_not_keep_its_place(self) -> None:
+        self.server.jobs.append("1")
+        self.service.startService()
+        self.server.refusal = Fault(Code.INTERNAL, "internal error")
+        self.renderer.running[0].callback(b"%PDF")
+        self.advance(FAILING_PATIENCE - 1)
+        self.assertEqual(self.server.released, [])
+        self.advance(10)
+        self.assertEqual(self.server.released, [("1", "the server did not take the result: internal error")])
+        self.assertEqual((self.service.status.failed, self.service.status.working), (1, {}))
+        self.server.jobs.append("2")
+        self.server.refusal = None
+        self.advance(5)
+        self.renderer.running[1].callback(b"%PDF")
+        self.assertEqual(self.server.finished, ["2"])
+
+    def test_a_server_that_is_away_is_not_failing(self) -> None:
+        self.server.jobs.append("1")
+        self.service.startService()
+        self.server.refusal = Fault(Code.INTERNAL, "the server stops")
+        self.renderer.running[0].callback(b"%PDF")
+        self.server.refusal = ServerAway("gone")
+        self.advance(2 * FAILING_PATIENCE)
+        self.server.refusal = Fault(Code.INTERNAL, "the server starts")
+        self.advance(10)
+        self.server.refusal = None
+        self.advance(10)
+        self.assertEqual((self.server.finished, self.server.released), (["1"], []))
 
     def test_a_server_that_is_away_does_not_end_it(self) -> None:
         self.server.jobs.append("1")
@@ -216,6 +289,19 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual((job, reason), ("1", "the factory's disk cannot be used: No space left on device"))
         self.assertIn("broken", self.kinds())
 
+    def test_a_document_that_the_disk_does_not_take_is_given_back(self) -> None:
+        self.service.startService()
+        self.server.problem = NotKept(Task(job="1", doctype="txt"), OSError(28, "No space left on device"))
+        self.advance(4)
+        self.server.problem = None
+        ((job, reason),) = self.server.released
+        self.assertEqual((job, reason), ("1", "the factory's disk cannot be used: No space left on device"))
+        polls = self.server.polls
+        self.advance(BROKEN_PAUSE - 5)
+        self.assertEqual((self.server.polls, self.kinds()), (polls, ["broken", "released"]))
+        self.advance(5)
+        self.assertGreater(self.server.polls, polls)
+
     def test_the_next_one_is_rendered_while_a_result_is_sent(self) -> None:
         self.server.jobs += ["1", "2"]
         self.service.startService()
@@ -226,15 +312,45 @@ class ServiceTests(SynchronousTestCase):
         self.advance(0.5)
         self.assertEqual((len(self.renderer.running), self.server.finished), (3, ["1"]))
 
-    def test_the_same_job_again_replaces_the_one_at_work(self) -> None:
+    def test_the_same_job_again_is_the_one_at_work(self) -> None:
+        """Its lock ran out while the server was away, and the factory is the next to get it."""
         self.server.jobs.append("1")
         self.service.startService()
+        self.server.jobs += ["1"] * 100
+        self.advance(100)
+        self.assertEqual((len(self.renderer.running), len(self.tasks.left_over())), (1, 1))
+        self.assertGreater(len(self.server.jobs), 70)
+        self.server.jobs.clear()
+        self.renderer.running[0].callback(b"%PDF")
+        self.assertEqual(self.server.finished, ["1"])
+        self.assertEqual((self.service.status.working, self.tasks.left_over()), ({}, []))
+
+    def test_the_same_job_with_another_document_replaces_the_one_at_work(self) -> None:
+        self.server.jobs.append("1")
+        self.service.startService()
+        self.server.document = b"Document"
         self.server.jobs.append("1")
         self.advance(2)
         self.assertEqual(len(self.renderer.running), 2)
+        self.assertEqual([folder.source.read_bytes() for folder in self.tasks.left_over()], [b"Document"])
         self.renderer.running[1].callback(b"%PDF")
         self.assertEqual(self.server.finished, ["1"])
-        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual((self.flushLoggedErrors(), self.tasks.left_over()), ([], []))
+
+    def test_a_job_that_comes_again_while_its_files_are_removed(self) -> None:
+        self.server.jobs.append("1")
+        self.service.startService()
+        self.clock.held = []
+        self.renderer.running[0].errback(NotRendered("no"))
+        self.server.jobs.append("1")
+        self.advance(2)
+        self.assertEqual((self.server.released, len(self.renderer.running)), ([("1", "no")], 2))
+        held, self.clock.held = self.clock.held, None
+        for work in held:
+            work()
+        self.assertEqual(len(self.tasks.left_over()), 1)
+        self.renderer.running[1].callback(b"%PDF")
+        self.assertEqual((self.server.finished, self.tasks.left_over()), (["1"], []))
 
     def test_the_end(self) -> None:
         self.server.jobs += ["1", "2"]

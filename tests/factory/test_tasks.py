@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pfserver.factory import tasks as tasks_module
 from pfserver.factory.tasks import Task, Tasks
 
 TASK = Task(job="J-1", filename="a.odt", doctype="odt", first=2)
@@ -30,7 +36,7 @@ class TaskTests(SynchronousTestCase):
         self.assertNotIn("\0", name)
         self.assertNotIn(name[0], ".-")
         self.assertTrue(name.isprintable(), name)
-        self.assertLess(len(name), 255)
+        self.assertLess(len(name.encode("utf-8")), 255)
 
     def test_pages(self) -> None:
         self.assertEqual(Task(job="1", doctype="odt").pages, "")
@@ -63,11 +69,16 @@ class TasksTests(SynchronousTestCase):
         found.remove()
         self.assertEqual(self.tasks.left_over(), [])
 
-    def test_the_same_job_again_replaces_it(self) -> None:
-        self.take()
-        self.take(data=b"another")
-        (found,) = self.tasks.left_over()
-        self.assertEqual(found.source.read_bytes(), b"another")
+    def test_the_same_job_again_lies_beside_it(self) -> None:
+        first, again = self.take(), self.take()
+        self.assertTrue(first.same_as(again))
+        self.assertFalse(first.same_as(self.take(data=b"Document")))
+        self.assertFalse(first.same_as(self.take(evolve(TASK, last=4))))
+        # Whoever ends the first one does not take away what came since.
+        first.remove()
+        self.assertEqual(again.source.read_bytes(), b"document")
+        self.assertEqual(len(self.tasks.left_over()), 3)
+        self.assertRaises(OSError, again.same_as, first)
 
     def test_another_servers_tasks_are_left_alone(self) -> None:
         self.take()
@@ -78,6 +89,7 @@ class TasksTests(SynchronousTestCase):
         folder = self.take()
         (folder.path / "result.pdf").write_bytes(b"")
         self.assertIsNone(folder.result())
+        folder.remove()
         for left in (b"", b"{", b"[]", b'{"job": 1}', b"\xff"):
             (self.take().path / "job.json").write_bytes(left)
             self.assertEqual(self.tasks.left_over(), [])
@@ -88,3 +100,55 @@ class TasksTests(SynchronousTestCase):
         self.assertEqual(self.tasks.left_over(), [])
         self.assertFalse(incoming.path.exists())
         incoming.discard()
+
+    def test_a_disk_that_fills_up(self) -> None:
+        incoming = self.tasks.incoming()
+        with file_size_limit(1000):
+            incoming.write(bytes(900))
+            # 100 of them are taken before the disk says a word.
+            incoming.write(bytes(200))
+        incoming.write(b"the rest of it")
+        with self.assertRaises(OSError):
+            self.tasks.add(TASK, incoming)
+        self.assertEqual(self.left(), ["origin"])
+
+    def test_a_disk_that_takes_a_piece_bit_by_bit(self) -> None:
+        class Slow(FileIO):
+            def write(self, data: Any, /) -> int:
+                return super().write(data[:7])
+
+        self.patch(tasks_module, "FileIO", Slow)
+        self.assertEqual(self.take(data=bytes(range(100))).source.read_bytes(), bytes(range(100)))
+
+    def test_a_disk_that_takes_nothing(self) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(24, "Too many open files")
+
+        self.patch(tasks_module, "FileIO", refuse)
+        incoming = self.tasks.incoming()
+        incoming.write(b"document")
+        with self.assertRaises(OSError):
+            self.tasks.add(TASK, incoming)
+        incoming.discard()
+
+    def test_a_disk_without_room_for_the_rest(self) -> None:
+        incoming = self.tasks.incoming()
+        incoming.write(b"document")
+        with file_size_limit(10), self.assertRaises(OSError):
+            self.tasks.add(TASK, incoming)
+        incoming.discard()
+        self.assertEqual(self.left(), ["origin"])
+
+    def left(self) -> list[str]:
+        return [path.name for path in self.folder.glob("*/*")]
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """A disk on which no file gets larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

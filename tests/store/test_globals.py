@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pfserver.errors import ReferenceTooLong
+from pfserver.interfaces import ENVIRONMENT_BYTES
 from pfserver.store.globals.batch import Batch
 from pfserver.store.globals.collation import decode, encode
 from pfserver.store.globals.file import GlobalsFile
@@ -35,12 +36,15 @@ STRINGS = st.one_of(
     st.lists(st.sampled_from([b"\0", b"\1", b"\2", b"\xff", b"a", b"0"]), min_size=1, max_size=5).map(b"".join),
 )
 SUBSCRIPTS = st.one_of(NUMBERS, STRINGS)
-#: Few different ones, so that they meet; some make keys of more than one piece.
+#: Few different ones, so that they meet; some make keys of more than one piece, and pieces that are 0xFF all through.
 FEW = st.sampled_from(
-    [b"1", b"2", b"-1", b".5", b"10", b"a", b"a\0", b"a\0b", b"a\1", b"\xff", b"x" * 255, b"x" * 254, b"\0" * 255]
+    [
+        *(b"1", b"2", b"-1", b".5", b"10", b"a", b"a\0", b"a\0b", b"a\1"),
+        *(b"\xff", b"\xff" * 255, b"\xff" * 1100, b"x" * 255, b"x" * 254, b"\0" * 255),
+    ]
 )
 PATHS = st.tuples(
-    st.sampled_from([b"", b"a", b"a\0b", b"/var/m.gld"]),
+    st.sampled_from([b"", b"a", b"a\0b", b"/var/m.gld", b"\xff" * 254, b"\xff" * 255, b"a" * 250 + b"\xff" * 5]),
     st.sampled_from([b"X", b"X1", b"%X", b"Y"]),
     st.lists(FEW, max_size=5).map(tuple),
 )
@@ -68,6 +72,11 @@ class CollationTests(SynchronousTestCase):
     def test_a_key_beyond_all_limits_is_refused(self) -> None:
         with self.assertRaises(ReferenceTooLong):
             key_of(b"", b"X", [b"x" * KEY_BYTES])
+
+    def test_an_environment_beyond_its_limit_is_refused(self) -> None:
+        key_of(b"e" * ENVIRONMENT_BYTES, b"X", [])
+        with self.assertRaises(ReferenceTooLong):
+            key_of(b"e" * (ENVIRONMENT_BYTES + 1), b"X", [])
 
 
 OPERATIONS = st.lists(
@@ -146,6 +155,36 @@ class OperationTests(BatchCase):
             batch.run(fail)
         self.assertEqual({path: batch.view.get(key_of(*path)) for path in expected}, expected)
         batch.abort()
+
+
+#: Keys of any bytes, of one piece to four, that often share pieces or differ only where one ends.
+RUNS = st.tuples(st.sampled_from([b"\0", b"a", b"\xff"]), st.sampled_from([1, 2, 500, 502, 503, 509, 510, 511, 600]))
+KEYS = st.lists(RUNS.map(lambda run: run[0] * run[1]), min_size=1, max_size=3).map(b"".join)
+
+
+class NodesTests(BatchCase):
+    """Keys of any length and any bytes, against a sorted list."""
+
+    @given(st.lists(KEYS, min_size=1, max_size=12, unique=True), st.lists(KEYS, max_size=12), KEYS)
+    @settings(max_examples=300, deadline=None)
+    def test_all_are_found_from_both_sides(self, keys: list[bytes], places: list[bytes], removed: bytes) -> None:
+        transaction = self.file.update()
+        try:
+            nodes = Nodes(transaction, self.file.rests)
+            for key in keys:
+                nodes.put(key, key[:5])
+            self._compare(nodes, sorted(keys), places)
+            gone = [key for key in keys if key.startswith(removed)]
+            self.assertEqual(nodes.remove(removed, None), len(gone))
+            self._compare(nodes, sorted(set(keys) - set(gone)), places)
+        finally:
+            transaction.abort()
+
+    def _compare(self, nodes: Nodes, keys: list[bytes], places: list[bytes]) -> None:
+        for place in [*keys, *places]:
+            self.assertEqual(nodes.get(place), place[:5] if place in keys else None)
+            self.assertEqual(nodes.at_or_after(place), next((key for key in keys if key >= place), None))
+            self.assertEqual(nodes.before(place), next((key for key in reversed(keys) if key < place), None))
 
 
 class RemovalTests(BatchCase):

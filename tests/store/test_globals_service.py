@@ -1,115 +1,24 @@
-"""When updates of globals are seen and when they are on disk: batches, durability, growth, faults, kills."""
+"""When updates of globals are seen and when they are on disk: batches, durability, growth."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import lmdb
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
 
 from pfserver.errors import ConfigurationError, StoreUnavailable
 from pfserver.store.globals import service
 from pfserver.store.globals.batch import Batch
 from pfserver.store.globals.service import Globals
-
-#: A child that acknowledges bunches of ten sets on its standard output as soon as it may.
-WRITER = """
-import sys
-from pathlib import Path
-from twisted.internet import reactor
-from pfserver.store.globals import Globals
-
-globals_ = Globals(Path(sys.argv[1]), reactor, map_size=1 << 20)
-globals_.open()
-
-def go(number):
-    def bunch(update):
-        for part in range(10):
-            update.set(globals_.key(b"", b"X", [b"%d" % number, b"%d" % part]), b"v" * 500)
-    def told(_):
-        sys.stdout.write(f"{number}\\n")
-        sys.stdout.flush()
-        go(number + 4)
-    globals_.write(bunch).addCallback(told)
-
-for session in range(4):
-    reactor.callWhenRunning(go, session + 1)
-reactor.run()
-"""
-
-#: A child that fills a disk of half a MiB, frees it, and tells what was acknowledged before and after.
-FILLER = """
-import resource, sys
-from pathlib import Path
-from twisted.internet import reactor, task
-from twisted.internet.defer import ensureDeferred
-from pfserver.errors import StoreUnavailable
-from pfserver.store.globals import Globals
-
-async def fill(reactor):
-    globals_ = Globals(Path(sys.argv[1]), reactor, sys.argv[2], 0.01)
-    globals_.open()
-    acknowledged, refused = [], 0
-    async def put(number):
-        key = globals_.key(b"", b"X", [b"%d" % number])
-        await globals_.write(lambda update: update.set(key, b"v" * 5000))
-        acknowledged.append(number)
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (512 * 1024, most))
-    for number in range(1000):
-        try:
-            await put(number)
-        except StoreUnavailable:
-            refused = number
-            break
-        await task.deferLater(reactor, 0)
-    seen = all(globals_.read(lambda view: view.get(globals_.key(b"", b"X", [b"%d" % one]))) for one in acknowledged)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    while True:
-        try:
-            await put(1000)
-            break
-        except StoreUnavailable:
-            await task.deferLater(reactor, 0.01)
-    await globals_.close()
-    print(refused, seen, *acknowledged)
-
-task.react(lambda reactor: ensureDeferred(fill(reactor)))
-"""
+from tests.store.globals_support import GlobalsCase, no_space, setter, value_of
 
 
-class Case(TestCase):
-    def make(self, folder: Path | None = None, **options: Any) -> Globals:
-        made = Globals(folder or Path(self.mktemp()), reactor, **options)
-        made.open()
-        self.addCleanup(made.close)
-        return made
-
-
-def setter(globals_: Globals, value: bytes, *subscripts: bytes) -> Callable[[Any], None]:
-    """A function that sets ``^X(subscripts)``."""
-    key = globals_.key(b"", b"X", subscripts)
-    return lambda update: update.set(key, value)
-
-
-def value_of(globals_: Globals, *subscripts: bytes) -> bytes | None:
-    """The value of ``^X(subscripts)`` as a reader sees it."""
-    key = globals_.key(b"", b"X", subscripts)
-    found: bytes | None = globals_.read(lambda view: view.get(key))
-    return found
-
-
-class MessageTests(Case):
+class MessageTests(GlobalsCase):
     async def test_an_update_is_seen_once_it_is_committed(self) -> None:
         globals_ = self.make()
         writing = globals_.write(setter(globals_, b"v"))
@@ -211,7 +120,7 @@ class MessageTests(Case):
     async def test_what_cannot_be_committed_is_told_and_the_next_works(self) -> None:
         globals_ = self.make()
         await globals_.write(setter(globals_, b"before"))
-        with mock.patch.object(Batch, "commit", _no_space):
+        with mock.patch.object(Batch, "commit", no_space):
             failed = await self.assertFailure(globals_.write(setter(globals_, b"lost")), StoreUnavailable)
         self.assertEqual(str(failed), "globals cannot be written: No space left on device")
         self.assertEqual(value_of(globals_), b"before")
@@ -223,12 +132,7 @@ class MessageTests(Case):
             Globals(Path(self.mktemp()), reactor, "never")
 
 
-def _no_space(batch: Batch) -> None:
-    batch.abort()
-    raise lmdb.DiskError("mdb_txn_commit: No space left on device")
-
-
-class IntervalTests(Case):
+class IntervalTests(GlobalsCase):
     async def test_an_update_is_answered_and_seen_at_once(self) -> None:
         globals_ = self.make(durability="interval", interval=3600)
         self.successResultOf(globals_.write(setter(globals_, b"v")))
@@ -250,11 +154,30 @@ class IntervalTests(Case):
             self.successResultOf(globals_.write(setter(globals_, b"v", b"%d" % number)))
         self.assertEqual(commits, [3, 3])
 
+    async def test_bytes_beyond_the_limit_are_committed_early(self) -> None:
+        self.patch(service, "OPEN_BYTES", 1000)
+        globals_, commits = self.make(durability="interval", interval=3600), []
+        commit = Batch.commit
+        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
+
+        def fail(update: Any) -> None:
+            setter(globals_, b"v" * 500)(update)
+            raise ZeroDivisionError
+
+        for number in range(5):
+            # What was undone does not count.
+            self.failureResultOf(globals_.write(fail), ZeroDivisionError)
+            self.successResultOf(globals_.write(setter(globals_, b"v" * 400, b"%d" % number)))
+        # A kill keeps nothing but its key.
+        key = globals_.key(b"", b"X", [b"k" * 255] * 4)
+        self.assertIsNone(self.successResultOf(globals_.write(lambda update: update.kill(key))))
+        self.assertEqual(commits, [3, 3])
+
     async def test_what_was_answered_is_kept_until_it_can_be_written(self) -> None:
         folder = Path(self.mktemp())
         globals_ = self.make(folder, durability="interval", interval=3600)
         self.successResultOf(globals_.write(setter(globals_, b"answered")))
-        with mock.patch.object(Batch, "commit", _no_space):
+        with mock.patch.object(Batch, "commit", no_space):
             globals_._commit()
         self.failureResultOf(globals_.write(setter(globals_, b"refused")), StoreUnavailable)
         self.assertEqual(value_of(globals_), b"answered")
@@ -265,7 +188,7 @@ class IntervalTests(Case):
         self.assertEqual([value_of(again), value_of(again, b"1")], [b"answered", b"later"])
 
 
-class AtOnceTests(Case):
+class AtOnceTests(GlobalsCase):
     """``try_write``: at once or not at all."""
 
     def setUp(self) -> None:
@@ -328,7 +251,7 @@ class AtOnceTests(Case):
         self.assertEqual([value_of(self.globals, b"1"), value_of(self.globals, b"1999")], [b"w", b"v" * 1000])
 
     async def test_not_while_the_disk_is_full_and_not_after_the_end(self) -> None:
-        with mock.patch.object(Batch, "commit", _no_space):
+        with mock.patch.object(Batch, "commit", no_space):
             self.globals._commit()
         self.assertIsNone(self.globals.try_write(self.put, b"v"))
         self.globals._commit()
@@ -338,7 +261,7 @@ class AtOnceTests(Case):
         await closing
 
 
-class GrowthTests(Case):
+class GrowthTests(GlobalsCase):
     async def _fill(self, durability: str) -> None:
         folder = Path(self.mktemp())
         globals_ = self.make(folder, durability=durability, interval=3600, map_size=1 << 20)
@@ -363,47 +286,3 @@ class GrowthTests(Case):
 
     async def test_the_map_grows_between_intervals(self) -> None:
         await self._fill("interval")
-
-
-class KillTests(Case):
-    def test_every_acknowledged_bunch_is_there_after_a_kill(self) -> None:
-        folder = Path(self.mktemp()).absolute()
-        for _ in range(5):
-            with subprocess.Popen(
-                [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-            ) as child:
-                assert child.stdout is not None
-                acknowledged = [int(child.stdout.readline()) for _ in range(60)]
-                os.kill(child.pid, signal.SIGKILL)
-                acknowledged += [int(line) for line in child.stdout.readlines() if line.endswith(b"\n")]
-            globals_ = Globals(folder, reactor)
-            globals_.open()
-            for number in acknowledged:
-                self.assertEqual(value_of(globals_, b"%d" % number, b"9"), b"v" * 500)
-            for number in range(1, max(acknowledged) + 20):
-                parts = {value_of(globals_, b"%d" % number, b"%d" % part) for part in range(10)}
-                self.assertEqual(len(parts), 1, "a bunch is there in part")
-            self.successResultOf(globals_.close())
-
-
-class FullDiskTests(Case):
-    def _fill(self, durability: str) -> None:
-        folder = Path(self.mktemp()).absolute()
-        told = subprocess.run(
-            [sys.executable, "-c", FILLER, str(folder), durability],
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-            check=True,
-        ).stdout.split()
-        refused, acknowledged = int(told[0]), told[2:]
-        self.assertGreater(refused, 10, "the disk was never full")
-        self.assertEqual(told[1], b"True", "an acknowledged update was not seen any more")
-        again = self.make(folder)
-        self.assertEqual({value_of(again, number) for number in acknowledged}, {b"v" * 5000})
-        self.assertIn(b"1000", acknowledged, "it went on when there was room")
-
-    def test_nothing_acknowledged_is_lost_and_it_goes_on_when_there_is_room(self) -> None:
-        self._fill("message")
-
-    def test_the_same_with_an_interval(self) -> None:
-        self._fill("interval")

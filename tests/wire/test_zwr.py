@@ -90,6 +90,19 @@ class ZWRTests(SynchronousTestCase):
                 read(line)
             self.assertEqual(str(caught.exception), text)
 
+    def test_numbers_that_m_would_write_otherwise_are_no_subscripts(self) -> None:
+        for written in (b"007", b"1.50", b"-0", b"0.5", b"1234567890123456789"):
+            with self.assertRaises(ZWRError) as caught:
+                read(b'^A(1,"007")=1\n', b"^A(1," + written + b')="x"\n')
+            self.assertEqual(
+                str(caught.exception),
+                f"line 4, byte 6: '{written[:1].decode()}' instead of a number as M writes it"
+                " (no zeros around it, 18 digits), or quotes",
+            )
+
+    def test_nodes_know_their_line(self) -> None:
+        self.assertEqual([node.line for node in read(b"^A=1\n", b"\n", b"^B=1\n")], [3, 5])
+
     def test_other_formats_are_refused(self) -> None:
         with self.assertRaises(ZWRError):
             read(header=[b"label\n", b"25-NOV-2026  02:34:30 GLO\n"])

@@ -102,16 +102,26 @@ class MProcess(ProcessProtocol):
         """Ask the group to end, and end it after a while."""
         if self._killing is None and not self.ended.called:
             self._signal(signal.SIGTERM)
-            self._killing = self._reactor.callLater(GRACE, self._signal, signal.SIGKILL)
+            self._killing = self._reactor.callLater(GRACE, self._kill)
+
+    def processExited(self, reason: Failure) -> None:
+        """It is gone; what it left behind in its group goes as well, and may hold the output open until then."""
+        self.stop()
 
     def processEnded(self, reason: Failure) -> None:
-        """It is gone; what it started and left behind in its group goes as well."""
+        """Nobody holds its output any more, and all of it was read; what hid from that in its group goes at once."""
         if self._killing is not None and self._killing.active():
             self._killing.cancel()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._group, signal.SIGKILL)
         code = 0 if reason.check(ProcessDone) else getattr(reason.value, "exitCode", None)
         self.ended.callback(Ended(code=code, tail=self._tail, size=self._size, is_too_long=self._is_too_long))
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        # Whoever left the group lives on, but not as what the job waits for.
+        assert self.transport is not None
+        self.transport.loseConnection()
 
     def _signal(self, number: int) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from secrets import token_hex
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -72,7 +73,8 @@ class OfficeBackend:
         request: JobRequest = reporter.job.request
         if reporter.cancelled:
             return Outcome.CANCELLED
-        folder = self._work / str(reporter.job.id)
+        # A name that no other document can know.
+        folder = self._work / f"{reporter.job.id}-{token_hex(16)}"
         try:
             message = await self._in_thread(self._prepare, request, folder)
             slot = await self._slot(reporter)
@@ -118,7 +120,6 @@ class OfficeBackend:
         path = self._sources.path(request)
         password = self._sources.password(request)
         doctype = check_document(path, conversion.doctype, password=bool(password), thorough=True)
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
         source = folder / f"source.{doctype}"
         shutil.copyfile(path, source)

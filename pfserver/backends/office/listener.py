@@ -55,6 +55,8 @@ class Launch:
     soffice: str
     pdftoppm: str
     profile: Path
+    work: Path
+    """Holds the folders of all conversions; LibreOffice sees no other documents."""
     warm: bool
 
 
@@ -78,6 +80,8 @@ class Listener(ProcessProtocol):
         self.launch = launch
         self.conversions = 0
         self.memory = 0
+        self.confined = False
+        """Whether it sees nothing but programs, its profile and its documents."""
         self.last_used = clock.seconds()
         self.alive = True
         self.stopping = False
@@ -98,6 +102,7 @@ class Listener(ProcessProtocol):
             "soffice": launch.soffice,
             "pdftoppm": launch.pdftoppm,
             "profile": str(launch.profile),
+            "work": str(launch.work),
             "pipe": self._pipe,
         }
         # -E -s -B: this server's environment and its virtual one are none of that Python's business.
@@ -228,6 +233,7 @@ class Listener(ProcessProtocol):
             self.log.warn("office.not-started", python=self.launch.python, reason=str(message["failed"])[:300])
         elif not self._started:
             self._started = True
+            self.confined = bool(message.get("confined"))
             self.ready.callback(self)
         elif "rested" in message:
             self._rested = True
@@ -254,7 +260,9 @@ class Listener(ProcessProtocol):
         # LibreOffice names its socket after its profile (desktop/source/app/officeipcthread.cxx).
         digest = "".join(f"{byte:x}" for byte in hashlib.md5(url.encode("utf-16-le"), usedforsecurity=False).digest())
         for name in (self._pipe, f"SingleOfficeIPC_{digest}"):
-            Path(f"/tmp/OSL_PIPE_{os.getuid()}_{name}").unlink(missing_ok=True)
+            # Whatever is in its place, e.g. somebody else's.
+            with suppress(OSError):
+                Path(f"/tmp/OSL_PIPE_{os.getuid()}_{name}").unlink()
 
 
 def group_lives(group: int) -> bool:

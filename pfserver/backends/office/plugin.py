@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,6 +53,8 @@ class OfficeBackendPlugin:
         if not _switch(options, "enabled"):
             return None
         folder = services.state / "backends" / "office"
+        # What conversions of an earlier life have left.
+        shutil.rmtree(folder / "work", ignore_errors=True)
         programs = find_programs(options)
         pool: Pool | None = None
         if programs.soffice:
@@ -63,7 +66,7 @@ class OfficeBackendPlugin:
                 max_memory=int(_number(options, "max_memory", 768)) * MIB,
                 warm=_switch(options, "warm"),
             )
-            pool = Pool(services.reactor, services.clock, programs, folder / "profiles", pool_options)
+            pool = Pool(services.reactor, services.clock, programs, folder / "profiles", folder / "work", pool_options)
         else:
             self.log.warn("office.no-libreoffice: documents will be refused with a text that says how to install it")
         sources = Sources(services.projects_root, Uploads(services.state))

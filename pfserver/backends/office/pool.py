@@ -57,15 +57,19 @@ class Pool:
     """Hands requests to listeners, starts them when they are first needed and replaces them when they are spent.
 
     :param folder: holds a profile for each listener; nobody else may use it.
+    :param work: holds the folders of all conversions: where the kernel can see to it, LibreOffice sees no others.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, clock: Any, programs: Programs, folder: Path, options: PoolOptions) -> None:
+    def __init__(
+        self, reactor: Any, clock: Any, programs: Programs, folder: Path, work: Path, options: PoolOptions
+    ) -> None:
         self._reactor = reactor
         self._clock = clock
         self._programs = programs
         self._folder = folder
+        self._work = work
         self._options = options
         self._slots = deque(range(options.size))
         self._waiters: deque[Deferred[int]] = deque()
@@ -75,6 +79,7 @@ class Pool:
         """The one that has the ``uno`` module, once that is known."""
         self._warm_again = 0.0
         self._cold_for = 0.0
+        self._told_open = False
         self.started = 0
         """How many listeners were started so far."""
 
@@ -219,12 +224,13 @@ class Pool:
 
     async def _launch(self, slot: int, python: str, deadline: float, *, warm: bool) -> Listener:
         profile = self._folder / f"profile-{slot}"
-        await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), make_profile, profile)
+        await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._make_folders, profile)
         launch = Launch(
             python=python,
             soffice=self._programs.soffice,
             pdftoppm=self._programs.pdftoppm,
             profile=profile,
+            work=self._work,
             warm=warm,
         )
         listener = Listener(
@@ -233,7 +239,18 @@ class Pool:
         self._all.add(listener)
         self.started += 1
         try:
-            return await listener.ready
+            await listener.ready
         except CancelledError:
             listener.kill()
             raise
+        if not listener.confined and not self._told_open:
+            self._told_open = True
+            self.log.warn(
+                "office.open: no Landlock in this kernel; documents may show pictures from this machine's files"
+            )
+        return listener
+
+    def _make_folders(self, profile: Path) -> None:
+        make_profile(profile)
+        # What does not exist yet cannot be shown.
+        self._work.mkdir(parents=True, exist_ok=True)

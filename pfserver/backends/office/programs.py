@@ -18,7 +18,8 @@ INSTALL_HINT = (
     'install it and set soffice = "/path/to/soffice" in [backends.office]'
 )
 
-#: Macros never run; pictures and parts of other files or servers are never fetched; nothing is kept for a recovery.
+#: Macros never run; nothing is kept for a recovery; pictures and parts of other files or servers are not fetched, as
+#: far as LibreOffice asks these settings: ``confinement`` sees to the rest.
 #: Not every import filter asks whether it may follow a link (HTML's does not for style sheets): so the network is
 #: behind a proxy that does not exist, at the port "discard" of this machine.
 _NOBODY, _DISCARD = "127.0.0.1", "9"
@@ -39,6 +40,11 @@ _SETTINGS = (
     ("org.openoffice.Office.Recovery/RecoveryInfo", "Enabled", "false"),
     ("org.openoffice.Office.Common/Save/Document", "AutoSave", "false"),
 )
+
+#: What LibreOffice speaks HTTP with, by the names in its own configuration: without these it cannot. With them, a fill
+#: of a drawing that is to come from a server makes two of its threads wait for one another for ever.
+_PROVIDERS = ("Provider3", "Provider4", "Provider4a", "Provider12", "Provider12a", "Provider12b")
+_PROVIDERS_PLACE = "org.openoffice.ucb.Configuration/ContentProviders/Local/SecondaryKeys/Office/ProviderData"
 
 
 @frozen(kw_only=True)
@@ -87,5 +93,7 @@ def make_profile(folder: Path) -> None:
         f'<item oor:path="/{path}"><prop oor:name="{name}" oor:op="fuse"><value>{value}</value></prop></item>\n'
         for path, name, value in _SETTINGS
     )
+    removed = "".join(f'<node oor:name="{name}" oor:op="remove"/>' for name in _PROVIDERS)
+    items += f'<item oor:path="/{_PROVIDERS_PLACE}">{removed}</item>\n'
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<oor:items xmlns:oor="http://openoffice.org/2001/registry">\n'
     (user / "registrymodifications.xcu").write_text(f"{head}{items}</oor:items>\n", encoding="utf-8")

@@ -290,8 +290,10 @@ def descendants(pid: int) -> list[int]:
     """A process and all below it; only itself where the kernel does not tell."""
     found = [pid]
     try:
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found += descendants(int(child))
+        # Each thread has its own: oosplash starts LibreOffice in another than its first.
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                found += descendants(int(child))
     except OSError:
         return found
     return found
@@ -344,6 +346,19 @@ def answer(engine: WarmEngine | ColdEngine, options: dict[str, Any], job: dict[s
         return {"refused": str(error)}
 
 
+def confine(options: dict[str, Any]) -> bool:
+    """Leave this process and all that it starts only what a conversion needs; False where the kernel cannot do that."""
+    soffice = Path(options["soffice"]).resolve()
+    readable = [sys.prefix, sys.base_prefix, str(Path(__file__).parent), options["soffice"], options["pdftoppm"]]
+    if soffice.parent.name == "program":
+        readable.append(str(soffice.parents[1]))
+    try:
+        return bool(importlib.import_module("confinement").confine(readable, [options["profile"], options["work"]]))
+    except OSError as error:
+        sys.stderr.write(f"not confined: {error}\n")
+        return False
+
+
 def read_requests(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
     """Pass requests on; end everything once nobody can send any more."""
     for line in sys.stdin:
@@ -352,13 +367,18 @@ def read_requests(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Argument: {"warm": bool, "soffice": path, "profile": path, "pipe": name, "pdftoppm": path or ""}."""
+    """Argument: {"warm": bool, "soffice": path, "profile": path, "pipe": name, "pdftoppm": path or "", "work": path}.
+
+    ``work`` holds the folders of all conversions.
+    """
     os.setsid()
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     options = json.loads(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever else is printed is no answer
+    # Before there are other threads: they would keep their rights.
+    confined = confine(options)
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=read_requests, args=(requests,), daemon=True).start()
 
@@ -373,7 +393,7 @@ def main() -> None:
         tell({"failed": f"{type(error).__name__}: {error}"})
         os.killpg(0, signal.SIGKILL)
         return
-    tell({"ready": True, "memory": engine.memory()})
+    tell({"ready": True, "memory": engine.memory(), "confined": confined})
     while True:
         job = requests.get()
         if job["do"] == "stop":

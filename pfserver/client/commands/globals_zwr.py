@@ -51,7 +51,8 @@ def export(session: Session, names: tuple[str, ...], output: Path | None) -> Non
 def import_(session: Session, file: BinaryIO) -> None:
     """Set the nodes of a ZWR file, by default of standard input; others stay as they are.
 
-    Stops at the first line that cannot be read or set, and says which; the nodes before it are set.
+    Stops at the first line that cannot be read or set, and says which; the nodes before it are set. Of those behind one
+    that the server refuses, a few hundred may be.
     """
     with session.open() as client:
         count = zwr.load(client, read_nodes(zwr.lines_of(file)))

@@ -13,7 +13,7 @@ from attrs import define, field
 from pfserver.errors import ReferenceTooLong
 from pfserver.frontends.omi.agents import JOB, READ, WRITE, Agent
 from pfserver.frontends.omi.limits import Limits
-from pfserver.interfaces import IGlobals
+from pfserver.interfaces import ENVIRONMENT_BYTES, IGlobals
 from pfserver.wire.omi import ErrorType, FormatError, OMIError, Reference, split_reference
 
 #: Read-only globals that are not stored, and the right that each needs.
@@ -167,6 +167,8 @@ class Keys:
 
     def is_environment(self, environment: bytes) -> bool:
         """Whether there is, or may be, an environment of that name."""
+        if len(environment) > ENVIRONMENT_BYTES:
+            return False
         return not self._environments or environment in self._environments
 
     def make_room(self, size: int) -> None:

@@ -27,7 +27,7 @@ from pfserver.frontends.omi.session import Rooms, Session
 from pfserver.frontends.omi.trees import JobTree
 from pfserver.host.connections import Connections
 from pfserver.host.hub import ReadHub
-from pfserver.interfaces import IEngine, IFrontEnd, IFrontEndPlugin, IFrontEndServices
+from pfserver.interfaces import ENVIRONMENT_BYTES, IEngine, IFrontEnd, IFrontEndPlugin, IFrontEndServices
 from pfserver.options import read_table
 from pfserver.wire.omi import Connect, Operation
 
@@ -69,7 +69,10 @@ class OMIOptions:
     """Told in the reply to connect."""
     environments: list[str] = field(
         factory=list,
-        validator=validators.deep_iterable(validators.instance_of(str), validators.instance_of(list)),
+        validator=validators.deep_iterable(
+            validators.and_(validators.instance_of(str), validators.max_len(ENVIRONMENT_BYTES)),
+            validators.instance_of(list),
+        ),
     )
     """The environments that there are; empty for any, made by its first update."""
     cancel_operation: int = field(

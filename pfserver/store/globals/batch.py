@@ -32,6 +32,11 @@ class Batch:
         return len(self._journal)
 
     @property
+    def volume(self) -> int:
+        """How long their keys and values are together; 0 for a batch that is not open."""
+        return self._update.volume if self._update is not None else 0
+
+    @property
     def is_open(self) -> bool:
         """Whether it can go on; else :meth:`again` is needed."""
         return self._transaction is not None
@@ -111,6 +116,8 @@ def finish(batch: Batch, function: Callable[[IGlobalsUpdate], Any] | None) -> An
         result = outcome.result
         outcome.addErrback(lambda failure: None)
         if isinstance(result, Failure) and result.check(lmdb.Error):
+            # Whoever is told may have to open the file again, or to make its map larger.
+            batch.abort()
             result.raiseException()
     try:
         batch.commit()

@@ -30,6 +30,9 @@ class GlobalsFile:
     def __init__(self, folder: Path, map_size: int = MAP_SIZE) -> None:
         self._folder = folder
         self._map_size = map_size
+        # So many bytes in use are many; see is_tight.
+        self._tight = map_size // 2
+        # Closed where it could not be opened again: then LMDB says so at every transaction.
         self._environment: Any = None
         self._nodes: Any = None
         self.rests: Any = None
@@ -46,17 +49,30 @@ class GlobalsFile:
             _sync(self._folder)
             _sync(self._folder.parent)
         except (OSError, lmdb.Error) as error:
+            self.close()
             raise StoreUnavailable(f"the globals cannot be opened: {_reason(error)}") from error
-        self._map_size = self._environment.info()["map_size"]
+        map_size = self._environment.info()["map_size"]
+        if map_size != self._map_size:
+            self._map_size, self._tight = map_size, map_size // 2
 
     def close(self) -> None:
         """Close it; no transaction may be open."""
         if self._environment is not None:
             self._environment.close()
-            self._environment = None
+
+    def mend(self) -> None:
+        """Open it again where LMDB begins no transaction any more; none may be open. Raises ``StoreUnavailable``.
+
+        LMDB gives up for good where it could not write the page that says what is committed, or lost its map.
+        """
+        try:
+            self._environment.begin().abort()
+        except lmdb.Error:
+            self.close()
+            self.open()
 
     def read(self) -> Any:
-        """A transaction that reads."""
+        """A transaction that reads. Raises ``lmdb.Error``."""
         return self._environment.begin(db=self._nodes)
 
     def update(self) -> Any:
@@ -64,14 +80,31 @@ class GlobalsFile:
         return self._environment.begin(db=self._nodes, write=True)
 
     def is_tight(self) -> bool:
-        """Whether half of the map is in use: time to grow, while no transaction is open."""
-        used: int = self._environment.info()["last_pgno"] * self._environment.stat()["psize"]
-        return used > self._map_size // 2
+        """Whether half of the map is in use: time to grow, while no transaction is open.
+
+        Once it could not grow, half of what was left then: it is not tried at every commit.
+        """
+        return self._used() > self._tight
 
     def grow(self) -> None:
-        """Double the map; no transaction may be open, not even one that reads."""
-        self._environment.set_mapsize(self._map_size * 2)
+        """Double the map; no transaction may be open, not even one that reads.
+
+        Raises ``StoreUnavailable`` where the address space has no room for that: it goes on as large as it was.
+        """
+        used = self._used()
+        try:
+            self._environment.set_mapsize(self._map_size * 2)
+        except lmdb.Error as error:
+            # LMDB has given up the map that it had.
+            self._tight = (used + self._map_size) // 2
+            self.mend()
+            raise unavailable(error) from error
+        self._tight = self._map_size
         self._map_size *= 2
+
+    def _used(self) -> int:
+        used: int = self._environment.info()["last_pgno"] * self._environment.stat()["psize"]
+        return used
 
     @property
     def map_size(self) -> int:
@@ -79,9 +112,11 @@ class GlobalsFile:
         return self._map_size
 
 
-def unavailable(error: lmdb.Error) -> StoreUnavailable:
+def unavailable(error: Exception, what: str = "written") -> StoreUnavailable:
     """What callers are told of an error of LMDB's: no path, no version."""
-    return StoreUnavailable(f"globals cannot be written: {_reason(error)}")
+    if isinstance(error, StoreUnavailable):
+        return error
+    return StoreUnavailable(f"globals cannot be {what}: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pfserver.errors import ReferenceTooLong
+from pfserver.interfaces import ENVIRONMENT_BYTES
 from pfserver.store.globals.collation import END, NAME, decode, encode, escape
 
 #: Sorts before every encoded subscript.
@@ -26,6 +27,8 @@ KEY_BYTES = 8_192
 
 def key_of(environment: bytes, name: bytes, subscripts: Sequence[bytes]) -> bytes:
     """The key of a node, or of a place where the last subscript is empty. Raises ``ReferenceTooLong``."""
+    if len(environment) > ENVIRONMENT_BYTES:
+        raise ReferenceTooLong(f"an environment of {len(environment)} bytes; its name may have {ENVIRONMENT_BYTES}")
     return key_below(b"".join([prefix_of(environment), _NAME, name, END]), subscripts)
 
 

@@ -130,13 +130,17 @@ class Nodes:
             return None
         if len(found) < KEY_LIMIT:
             return found[len(bucket) :]
-        inner, cursor_inside = cursor.value(), self._buckets()
-        if reverse:
-            rest = self._before(cursor_inside, inner, b"\xff" * (_HEAD - _BUCKET_BYTES))
-        else:
-            rest = self._at_or_after(cursor_inside, inner, b"")
+        inner = cursor.value()
+        rest = self._last(inner) if reverse else self._at_or_after(self._buckets(), inner, b"")
         assert rest is not None, "a bucket is empty"
         return found[len(bucket) : _HEAD] + rest
+
+    def _last(self, bucket: bytes) -> bytes | None:
+        """The last key in a bucket: what stands before the next bucket, since keys may be 0xFF all through."""
+        cursor = self._buckets()
+        behind = (int.from_bytes(bucket, "big") + 1).to_bytes(_BUCKET_BYTES, "big")
+        good = cursor.prev() if cursor.set_range(behind) else cursor.last()
+        return self._entered(cursor, bucket, reverse=True) if good else None
 
     def _buckets(self) -> Any:
         return self._transaction.cursor(db=self._rests)

@@ -30,12 +30,13 @@ from pfserver.interfaces import IGlobals, IGlobalsUpdate
 from pfserver.store.globals.batch import Batch, finish
 from pfserver.store.globals.file import MAP_SIZE, GlobalsFile, unavailable
 from pfserver.store.globals.keys import key_below, key_of
-from pfserver.store.globals.view import Snapshot, TooMuch
+from pfserver.store.globals.view import Snapshot, TooMuch, View
 
 #: So many messages go into one commit at most: a bound on how long the first of them waits.
 GROUP_LIMIT = 1_000
-#: So many updates are kept open at most, however long the interval is: a bound on memory and on the flush.
-OPEN_LIMIT = 50_000
+#: So many updates, and so many bytes of keys and values, are kept open at most, however long the interval is: bounds on
+#: memory and on the flush, for which the server stands still.
+OPEN_LIMIT, OPEN_BYTES = 50_000, 32 << 20
 #: So many nodes may a message remove while the reactor waits, or do what takes as long: some milliseconds.
 REMOVALS = 5_000
 
@@ -115,7 +116,21 @@ class Globals:
         """See ``IGlobals``."""
         if self._is_lazy and self._batch is not None and self._batch.view is not None:
             return function(self._batch.view, *arguments)
-        return function(self._snapshot.view(), *arguments)
+        try:
+            view = self._snapshot.view()
+        except lmdb.Error as error:
+            view = self._mended_view(error)
+        return function(view, *arguments)
+
+    def _mended_view(self, error: lmdb.Error) -> View:
+        """A view where LMDB did not begin one, if the file can be opened again. Raises ``StoreUnavailable``."""
+        if self._is_open and not self._is_away:
+            self._recover()
+            try:
+                return self._snapshot.view()
+            except lmdb.Error as again:
+                error = again
+        raise unavailable(error, "read") from error
 
     # -- updating --------
 
@@ -164,13 +179,13 @@ class Globals:
             waiting: Deferred[Any] = Deferred()
             self._hand_over(function, waiting)
             return waiting
-        if isinstance(failure.value, lmdb.Error):
-            self._recover(failure.value)
+        if isinstance(failure.value, lmdb.Error | StoreUnavailable):
+            self._recover()
             return Failure(unavailable(failure.value))
         return failure
 
     def _run(self, function: Function) -> Any:
-        """Run a function in the batch. Raises ``lmdb.Error`` besides what it raises."""
+        """Run a function in the batch. Raises ``lmdb.Error`` and ``StoreUnavailable`` besides what it raises."""
         while True:
             try:
                 batch = self._batch or self._begin()
@@ -182,11 +197,16 @@ class Globals:
 
     def _begin(self) -> Batch:
         if self._file.is_tight():
-            self._grow()
+            try:
+                self._grow()
+            except StoreUnavailable as error:
+                # There is room for more updates all the same.
+                self.log.warn("globals.map-not-grown: {reason}", reason=error, bytes=self._file.map_size)
         self._batch = Batch(self._file)
         return self._batch
 
     def _grow(self) -> None:
+        """Make the map larger; the batch has to begin again. Raises ``StoreUnavailable``."""
         self._snapshot.drop()
         if self._batch is not None:
             self._batch.abort()
@@ -197,8 +217,9 @@ class Globals:
 
     def _see_to_commit(self) -> None:
         assert self._batch is not None
-        group = len(self._waiting)
-        if group >= GROUP_LIMIT or self._batch.size >= (OPEN_LIMIT if self._is_lazy else FULL):
+        group, batch = len(self._waiting), self._batch
+        limit = OPEN_LIMIT if self._is_lazy else FULL
+        if group >= GROUP_LIMIT or batch.size >= limit or batch.volume >= OPEN_BYTES:
             self._commit()
         elif self._commit_call is None:
             is_complete = not self._is_lazy and group >= self._expected
@@ -219,35 +240,36 @@ class Globals:
 
     def _commit_here(self) -> None:
         """Commit in this thread. Where that fails, all stays in memory and is tried again after an interval."""
-        batch = self._batch
-        while batch is not None:
+        if self._batch is not None:
+            try:
+                self._finish_here(self._batch)
+                self._batch = None
+                self._is_failing = False
+            except (lmdb.Error, StoreUnavailable) as error:
+                self.log.error("globals.not-written: {reason}", reason=unavailable(error))
+                self._is_failing = True
+                self._recover()
+                if self._commit_call is None:
+                    self._commit_call = self._reactor.callLater(self._delay, self._commit)
+        self._snapshot.drop()
+
+    def _finish_here(self, batch: Batch) -> None:
+        while True:
             try:
                 if not batch.is_open:
                     batch.again()
                 batch.commit()
-                self._batch = None
-                self._is_failing = False
+                return
             except lmdb.MapFullError:
                 self._grow()
-                continue
-            except lmdb.Error as error:
-                self.log.error("globals.not-written: {reason}", reason=unavailable(error))
-                self._is_failing = True
-                self._recover(error)
-                if self._commit_call is None:
-                    self._commit_call = self._reactor.callLater(self._delay, self._commit)
-            break
-        self._snapshot.drop()
 
-    def _recover(self, error: lmdb.Error) -> None:
-        """Make the file usable after a failed commit, so that reads see what they saw."""
+    def _recover(self) -> None:
+        """Make the file usable after a failure, so that reads see what they saw."""
         self._snapshot.drop()
         try:
-            if isinstance(error, lmdb.PanicError):
-                if self._batch is not None:
-                    self._batch.abort()
-                self._file.close()
-                self._file.open()
+            if self._batch is not None:
+                self._batch.abort()
+            self._file.mend()
             if self._batch is not None:
                 self._batch.again()
         except (lmdb.Error, StoreUnavailable):
@@ -277,8 +299,8 @@ class Globals:
     def _grow_and_give(self, failure: Failure, batch: Batch, function: Function | None) -> Deferred[Any]:
         """The map can only grow while nobody reads: in the reactor's thread."""
         failure.trap(lmdb.MapFullError)
-        self._batch = batch
         self._grow()
+        self._batch = batch
         return self._give(function)
 
     def _committed(self, result: Any, waiting: Deferred[Any] | None) -> None:
@@ -306,8 +328,8 @@ class Globals:
         if waiting is not None:
             told.append((waiting, None))
         reason = failure.value
-        if isinstance(reason, lmdb.Error):
-            self._recover(reason)
+        if isinstance(reason, lmdb.Error | StoreUnavailable):
+            self._recover()
             reason = unavailable(reason)
             self.log.error("globals.not-written: {reason}", reason=reason)
         for deferred, _ in told:

@@ -92,13 +92,15 @@ class Update(View):
     :param journal: is told each update before LMDB is, so that what LMDB has no room for is in it too.
     """
 
-    __slots__ = ("_allowance", "_put", "_tell")
+    __slots__ = ("_allowance", "_put", "_tell", "volume")
 
     def __init__(self, transaction: Any, rests: Any, journal: Journal) -> None:
         super().__init__(transaction, rests)
         self._tell = journal.append
         self._put = self._nodes.put
         self._allowance: int | None = None
+        self.volume = 0
+        """Bytes of the keys and values in the journal."""
 
     def allow(self, removals: int | None) -> None:
         """How many nodes may be removed from now on, None for any number; more raise ``TooMuch``."""
@@ -114,11 +116,13 @@ class Update(View):
     def set(self, key: bytes, value: bytes) -> None:
         """See ``IGlobalsUpdate``."""
         self._tell((key, value))
+        self.volume += len(key) + len(value)
         self._put(key, value)
 
     def kill(self, key: bytes) -> None:
         """See ``IGlobalsUpdate``."""
         self._tell((key, None))
+        self.volume += len(key)
         self.charge(self._nodes.remove(key, self._allowance))
 
     def repeat(self, journal: Journal) -> None:
@@ -126,6 +130,8 @@ class Update(View):
         nodes = self._nodes
         for key, value in journal:
             if value is None:
+                self.volume += len(key)
                 nodes.remove(key, None)
             else:
+                self.volume += len(key) + len(value)
                 nodes.put(key, value)

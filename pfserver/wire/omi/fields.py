@@ -36,17 +36,27 @@ def vi(value: int) -> bytes:
 
 def ss(value: bytes) -> bytes:
     """A short string. Raises ``FormatError`` above 255 bytes."""
-    return si(len(value)) + value
+    try:
+        return si(len(value)) + value
+    except FormatError:
+        raise FormatError(_longer(value, SI_MAX)) from None
 
 
 def ls(value: bytes) -> bytes:
     """A long string. Raises ``FormatError`` above 65,535 bytes."""
-    return li(len(value)) + value
+    try:
+        return li(len(value)) + value
+    except FormatError:
+        raise FormatError(_longer(value, LI_MAX)) from None
 
 
 def vs(value: bytes) -> bytes:
     """A very long string."""
     return vi(len(value)) + value
+
+
+def _longer(value: bytes, limit: int) -> str:
+    return f"{len(value)} bytes do not fit into a field of at most {limit}"
 
 
 class Fields:

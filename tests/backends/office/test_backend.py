@@ -24,6 +24,7 @@ from pfserver.backends.office import OfficeBackendPlugin
 from pfserver.backends.office import pool as pool_module
 from pfserver.backends.office.backend import OfficeBackend
 from pfserver.backends.office.listener import Listener, group_lives
+from pfserver.backends.office.pool import Pool
 from pfserver.errors import BadProject, ConfigurationError, JobFailed, NoSuchProject, NotSupported, OutsideRoot
 from pfserver.model import JobRequest, Outcome
 from pfserver.numbers import Number
@@ -69,6 +70,13 @@ class Office(TestCase):
     def listeners(self, backend: OfficeBackend) -> list[Listener]:
         assert backend._pool is not None
         return list(backend._pool.listeners)
+
+    async def rested(self, backend: OfficeBackend) -> Pool:
+        """Wait until the one LibreOffice has closed its document."""
+        pool = backend._pool
+        assert pool is not None
+        pool._release(await pool.slot())
+        return pool
 
     def reporter(self, project: str, **variables: str) -> FakeReporter:
         self.count += 1
@@ -307,19 +315,20 @@ class FailureTests(Office):
         samples.odt(self.root / "a.odt")
         backend = self.build(workers=1)
         await self.convert(backend, "a.odt")
-        assert backend._pool is not None
-        patient = backend._pool._options
+        pool = await self.rested(backend)
+        patient = pool._options
 
         # LibreOffice stands still: the job ends within its time, the next one has a fresh LibreOffice.
-        backend._pool._options = evolve(patient, timeout=1.0)
+        pool._options = evolve(patient, timeout=1.0)
         self.signal(backend, signal.SIGSTOP)
         before = reactor.seconds()  # type: ignore[attr-defined]
         await self.fails(backend, "a.odt", Number.TIMED_OUT, "longer")
         self.assertLess(reactor.seconds() - before, 30)  # type: ignore[attr-defined]
-        backend._pool._options = patient
+        pool._options = patient
         await self.convert(backend, "a.odt")
 
         # It crashes while it converts: the job is tried again and nobody notices.
+        await self.rested(backend)
         self.signal(backend, signal.SIGSTOP)
         converting = ensureDeferred(self.convert(backend, "a.odt"))
         reactor.callLater(0.3, self.signal, backend, signal.SIGSEGV)  # type: ignore[attr-defined]
@@ -327,6 +336,7 @@ class FailureTests(Office):
         await converting
 
         # It is killed while it waits for work.
+        await self.rested(backend)
         self.signal(backend, signal.SIGKILL)
         await self.convert(backend, "a.odt")
         # So is the program that drives it.
@@ -343,14 +353,14 @@ class FailureTests(Office):
         self.assertEqual(pool.started, 2)
         await backend.restart()
         await self.convert(backend, "a.odt")
-        # Until the document is closed.
-        pool._release(await pool.slot())
+        await self.rested(backend)
         self.assertEqual(pool.started, 3)
-        # One that holds more memory than it may.
+        # One that holds more memory than it may: a bare LibreOffice has more than 50 MiB.
+        self.assertGreater(self.listeners(backend)[0].memory, 50 << 20)
         pool._options = evolve(pool._options, max_conversions=100, max_memory=1024)
         for _ in range(2):
             await self.convert(backend, "a.odt")
-        pool._release(await pool.slot())
+        await self.rested(backend)
         self.assertEqual(pool.started, 4)
         self.assertEqual(self.listeners(backend), [])
 

@@ -159,6 +159,19 @@ class GlobalsTests(OMICase):
         answers = await self.all_of(circuit, *[Get(ref(1, environment=one)) for one in (b"a", b"a\0b", b"")])
         self.assertEqual(answers, [GetReply(1, b"A"), GetReply(1, b"B"), GetReply(0, b"")])
 
+    async def test_an_environment_with_too_long_a_name_does_not_exist(self) -> None:
+        circuit = await self.session()
+        longest, beyond = b"\xff" * 255, b"\xff" * 256
+        self.assertEqual(await circuit.ask(Set(ref(1, environment=longest), b"v")), Done())
+        self.assertEqual(await circuit.ask(Get(ref(1, environment=longest))), GetReply(1, b"v"))
+        requests = Set(ref(1, environment=beyond), b"v"), Get(ref(1, environment=beyond))
+        jobs = [
+            StartJob(environment=one, client=b"1", routine=RoutineReference(other, b"SAMPLE"))
+            for one, other in ((beyond, b""), (b"", beyond))
+        ]
+        for request in (*requests, Lock(ref(1, environment=beyond), b"1"), *jobs):
+            self.assertEqual(await circuit.ask(request), 2)
+
     async def test_the_largest_value_and_reference(self) -> None:
         circuit = await self.session()
         value = os.urandom(32_767)

@@ -401,6 +401,7 @@ class DoorkeeperTests(SynchronousTestCase):
             {"value_bytes": 0},
             {"message_bytes": 70_000},
             {"environments": "press"},
+            {"environments": ["e" * 256]},
             {"cancel_operation": 20},
             {"cancel_operation": 61},
             {"idle_timeout": -1},

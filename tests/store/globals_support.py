@@ -1,0 +1,41 @@
+"""What the tests of the globals' service share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lmdb
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from pfserver.store.globals.batch import Batch
+from pfserver.store.globals.service import Globals
+
+
+class GlobalsCase(TestCase):
+    def make(self, folder: Path | None = None, **options: Any) -> Globals:
+        made = Globals(folder or Path(self.mktemp()), reactor, **options)
+        made.open()
+        self.addCleanup(made.close)
+        return made
+
+
+def setter(globals_: Globals, value: bytes, *subscripts: bytes) -> Callable[[Any], None]:
+    """A function that sets ``^X(subscripts)``."""
+    key = globals_.key(b"", b"X", subscripts)
+    return lambda update: update.set(key, value)
+
+
+def value_of(globals_: Globals, *subscripts: bytes) -> bytes | None:
+    """The value of ``^X(subscripts)`` as a reader sees it."""
+    key = globals_.key(b"", b"X", subscripts)
+    found: bytes | None = globals_.read(lambda view: view.get(key))
+    return found
+
+
+def no_space(batch: Batch) -> None:
+    """In place of ``Batch.commit``."""
+    batch.abort()
+    raise lmdb.DiskError("mdb_txn_commit: No space left on device")

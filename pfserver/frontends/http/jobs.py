@@ -17,15 +17,16 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
-from pfserver.documents.request import FORMATS, SECRET, Conversion, conversion_of
+from pfserver.documents.names import fitting_name
+from pfserver.documents.request import FORMATS, RESOLUTION, SECRET, Conversion, conversion_of
 from pfserver.documents.sources import Sources
-from pfserver.errors import BadProject, LeaseLost, NotAllowed, PFServerError
+from pfserver.errors import BadProject, JobFailed, LeaseLost, NotAllowed, PFServerError
 from pfserver.frontends.http.deliveries import Deliveries
 from pfserver.frontends.http.exchange import FileSource, Upload
 from pfserver.frontends.http.identity import Caller
 from pfserver.frontends.http.methods import Context, Delivery, Idle, Registry
 from pfserver.interfaces import IEngine, IFactories
-from pfserver.model import Artifact, Job, Outcome, Progress, State
+from pfserver.model import Artifact, Job, JobRequest, Outcome, Progress, State
 from pfserver.numbers import Number
 from pfserver.remote import WORK, Factory, Worker
 from pfserver.wire.xmlrpc import Code, Fault, Value
@@ -51,13 +52,18 @@ class FairChoice:
         self._served: dict[str, int] = {}
         self._count = 0
 
-    def chooser(self, factory: Factory) -> Callable[[Sequence[Job]], Job | None]:
-        """A function for ``IEngine.lease``: runs in another thread, so it looks at copies."""
+    def chooser(
+        self, factory: Factory, is_here: Callable[[JobRequest], bool] | None = None
+    ) -> Callable[[Sequence[Job]], Job | None]:
+        """A function for ``IEngine.lease``: runs in another thread, so it looks at copies.
+
+        :param is_here: whether a job's document can be handed out by this server; all can by default.
+        """
         served = dict(self._served)
 
         def choose(jobs: Sequence[Job]) -> Job | None:
             # min() keeps the first of equals: within an account the order stays.
-            able = [job for job in jobs if can_do(factory, job)]
+            able = [job for job in jobs if can_do(factory, job) and (is_here is None or is_here(job.request))]
             top = max((job.request.priority for job in able), default=0)
             urgent = [job for job in able if job.request.priority == top]
             return min(urgent, key=lambda job: served.get(job.request.account, 0), default=None)
@@ -83,7 +89,8 @@ def worker_for(factory: Factory, job: Job) -> Worker | None:
         return None
     if (factory.own_only or wanted.own_factories) and job.request.account != factory.account:
         return None
-    if wanted.pdf_standard or SECRET in job.request.variables:
+    sized = wanted.format == "png" and job.request.variables.get(RESOLUTION, "") and job.request.backend != "factory"
+    if wanted.pdf_standard or sized or SECRET in job.request.variables:
         # Nothing of these can be told to a factory: such a job waits for our own LibreOffice.
         return None
     asked = wanted.application, wanted.version, wanted.doctype, wanted.format
@@ -95,12 +102,22 @@ class JobMethods:
 
     :param reactor: for threads, since files are moved and synchronised.
     :param clock: for deliveries.
+    :param shared: whether other servers have the same jobs. What was uploaded to one of them lies with that one, and
+        so do its jobs: they are left to it.
     """
 
     log = Logger()
 
     def __init__(
-        self, engine: IEngine, factories: IFactories, sources: Sources, options: LeaseOptions, reactor: Any, clock: Any
+        self,
+        engine: IEngine,
+        factories: IFactories,
+        sources: Sources,
+        options: LeaseOptions,
+        reactor: Any,
+        clock: Any,
+        *,
+        shared: bool = False,
     ) -> None:
         self._engine = engine
         self._factories = factories
@@ -108,13 +125,14 @@ class JobMethods:
         self._options = options
         self._reactor = reactor
         self._choice = FairChoice()
+        self._is_here = sources.has if shared else None
         self._deliveries = Deliveries(engine, clock, options.seconds)
         self._finishing: dict[int, DeferredLock] = {}
 
     def register(self, registry: Registry) -> None:
         """Add the methods."""
         registry.add("jobs.poll", ("struct", "string"), self.poll)
-        registry.add("jobs.finish", ("string", "string", "string", "string", "document"), self.finish, (3,))
+        registry.add("jobs.finish", ("string", "string", "string", "string", "document"), self.finish, (3,), WORK)
 
     async def factory(self, caller: Caller, name: str) -> Factory:
         """The factory that a caller speaks for. Raises ``NoSuchFactory``, ``NotAllowed``."""
@@ -146,7 +164,7 @@ class JobMethods:
         for _ in range(BROKEN_JOBS):
             job = await self._engine.lease(
                 factory.name,
-                self._choice.chooser(factory),
+                self._choice.chooser(factory, self._is_here),
                 backends=self._options.backends,
                 seconds=self._options.seconds,
                 kind=kind,
@@ -248,15 +266,23 @@ class JobMethods:
         if output_format not in FORMATS or wanted.format not in ("", output_format):
             raise Fault(Code.FORMAT_NOT_ASKED_FOR, f"the job is for {wanted.format or ', '.join(FORMATS)}")
         artifact = await self._in_thread(_accept, job, wanted, document, output_format)
+        cancelled = job.state is State.CANCELLING
 
         def publish(folder: Path) -> Sequence[Artifact]:
             # A copy, since this may be asked for again where the disk is full.
             link_or_copy(document.path, folder / artifact.name)
             return [artifact]
 
-        outcome = Outcome.CANCELLED if job.state is State.CANCELLING else Outcome.COMPLETED
+        outcome = Outcome.CANCELLED if cancelled else Outcome.COMPLETED
         counts = Progress(documents=1, pages=artifact.pages, total=1)
-        await self._engine.finish_lease(job_id, factory.name, outcome, progress=counts, publish=publish)
+        try:
+            await self._engine.finish_lease(job_id, factory.name, outcome, progress=counts, publish=publish)
+        except JobFailed as error:
+            # Its output folder cannot be made: no result of any factory could ever be kept.
+            outcome = Outcome.CANCELLED if cancelled else Outcome.FAILED
+            counts, messages = Progress(failures=1, total=1), [(error.number, error.text)]
+            await self._engine.finish_lease(job_id, factory.name, outcome, progress=counts, messages=messages)
+            raise
         self._factories.seen(factory, finished=1)
         self.log.info("factory.finished", transaction=job.transaction_id, factory=factory.name)
 
@@ -292,7 +318,7 @@ def _accept(job: Job, wanted: Conversion, document: Upload, output_format: str) 
         raise Fault(Code.NOT_VALID, "the document is a zip, but no OpenDocument file")
     stem = PurePosixPath(file_name(job)).stem or "document"
     artifact = Artifact(
-        name=stem + suffix,
+        name=fitting_name(stem, suffix),
         media_type=MEDIA_TYPES[suffix],
         size=document.size,
         sha256=document.sha256,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import socket
 import struct
 import uuid
 import xmlrpc.client
 import zipfile
+from typing import Any
 from unittest.mock import patch
 
 from twisted.internet import reactor
@@ -15,12 +18,13 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from pfserver.errors import StoreUnavailable
-from pfserver.frontends.http import jobs
+from pfserver.errors import JobFailed, StoreUnavailable
+from pfserver.frontends.http import HttpFrontEndPlugin, jobs
 from pfserver.frontends.http.jobs import FairChoice, can_do
 from pfserver.model import Job, JobRequest, Outcome, State, job_id_of
+from pfserver.numbers import Number
 from pfserver.remote import Factory, Worker
-from tests.frontends.http.support import PDF, HttpCase, encoded
+from tests.frontends.http.support import PDF, HttpCase, Services, encoded
 
 
 class PollTests(HttpCase):
@@ -328,6 +332,54 @@ class FinishTests(HttpCase):
             await self.fault(6, "jobs.finish", "My factory", job, "odf", encoded(data))
         await self.call("jobs.finish", "My factory", job, "odf", encoded((self.projects / "letter.odt").read_bytes()))
 
+    async def test_a_zip_that_cannot_be_unpacked(self) -> None:
+        await self.submit(format="odf")
+        job = await self.poll()
+        data = bytearray((self.projects / "letter.odt").read_bytes())
+        # Its first part, mimetype, is said to be encrypted.
+        data[6] |= 1
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+        await self.fault(6, "jobs.finish", "My factory", job, "odf", encoded(bytes(data)))
+
+    async def test_a_name_that_no_file_can_have(self) -> None:
+        document = encoded((self.projects / "letter.odt").read_bytes())
+        for stem in ("a" * 255, "é" * 1000):
+            (name,) = await self.submit(filename=f"{stem}.odt", document=document)
+            await self.call("jobs.finish", "My factory", await self.poll(), "pdf", encoded(PDF))
+            (made,) = (await self.call("pfserver.status", name, 0))["artifacts"]
+            self.assertTrue(250 < len(made["name"].encode()) <= 255)
+            fetched = await self.call("pfserver.fetch", name, made["name"])
+            self.assertEqual(base64.b64decode(fetched["document"]), PDF)
+
+    async def test_a_result_that_cannot_be_kept_now(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+
+        def refuse(*_paths: object) -> None:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self.root))
+
+        with patch.object(jobs, "link_or_copy", refuse):
+            text = await self.fault(-32500, "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        self.assertIn("could not be written: Permission denied", text)
+        self.assertEqual((await self.engine.job(job_id_of(name))).state, State.LEASED)
+        await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+
+    async def test_a_result_that_can_never_be_kept(self) -> None:
+        """What is a file where the output should go: no other result would do better."""
+        for cancelled in (False, True):
+            (name,) = await self.submit()
+            job = await self.poll()
+            if cancelled:
+                await self.call("pfserver.cancel", name)
+            broken = JobFailed(Number.OUTPUT_BROKEN, "the output could not be written: Not a directory")
+            with patch.object(self.engine._tools.outputs, "begin", side_effect=broken):
+                text = await self.fault(-32500, "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+            self.assertEqual(text, broken.text)
+            status = await self.call("pfserver.status", name, 0)
+            self.assertEqual(status["outcome"], "CANCELLED" if cancelled else "FAILED")
+            self.assertIn(broken.text, [message["text"] for message in status["messages"]])
+            await self.fault(4, "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+
     async def test_cancelled_meanwhile(self) -> None:
         (name,) = await self.submit()
         job = await self.poll()
@@ -380,3 +432,58 @@ class ChoiceTests(HttpCase):
         # What a factory cannot be told.
         self.assertFalse(can_do(self.factory, self.job(1, "a", PdfStandard="a-2b")))
         self.assertFalse(can_do(self.factory, self.job(1, "a", Secret="0" * 32)))
+        self.assertFalse(can_do(self.factory, self.job(1, "a", OutputFormat="png", Resolution="300")))
+        self.assertTrue(can_do(self.factory, self.job(1, "a", OutputFormat="pdf", Resolution="300")))
+
+
+class SharedTests(HttpCase):
+    """Two servers that share the jobs, and each has its own state folder."""
+
+    async def listen(self) -> Any:
+        """The second one listens, too."""
+
+        class Shared:
+            is_private = False
+
+        self.second = self.root / "second"
+        services = Services(
+            engine=self.engine,
+            reactor=reactor,
+            clock=self.clock,
+            state=self.second,
+            store=Shared(),
+            factories=self.factories,
+            projects_root=self.projects,
+            locks=self.locks,
+        )
+        self.other = HttpFrontEndPlugin().build(services, {})
+        self.other.startService()
+        self.other_port = reactor.listenTCP(0, self.other.factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        return await super().listen()
+
+    async def close(self) -> None:
+        await self.other_port.stopListening()
+        self.other.stopService()
+        await super().close()
+
+    async def poll_other(self) -> Any:
+        def work() -> Any:
+            address = f"http://127.0.0.1:{self.other_port.getHost().port}/xmlrpc"
+            with xmlrpc.client.ServerProxy(address) as proxy:
+                return proxy.jobs.poll("another")
+
+        return await deferToThread(work)
+
+    async def test_an_upload_is_left_to_the_server_that_has_it(self) -> None:
+        await self.add_factory()
+        # The engine is one here: it remembers what it has shown to factories with the same workers.
+        await self.add_factory("another", workers=(Worker(application="LibreOffice Writer"),))
+        (name,) = await self.submit(document=encoded((self.projects / "letter.odt").read_bytes()))
+        for _ in range(2):
+            self.assertEqual(await self.poll_other(), {})
+        job = await self.engine.job(job_id_of(name))
+        self.assertEqual((job.state, job.attempts), (State.QUEUED, 0))
+        self.assertEqual((await self.call("jobs.poll", "My factory"))["filename"], "letter.odt")
+        # What lies below the projects folder anybody has.
+        await self.submit()
+        self.assertEqual((await self.poll_other())["filename"], "letter.odt")

@@ -120,7 +120,8 @@ def page_count(path: Path, suffix: str = "") -> int:
     try:
         with pikepdf.open(path) as pdf:
             return len(pdf.pages)
-    except pikepdf.PdfError:
+    except (pikepdf.PdfError, pikepdf.PasswordError, RuntimeError, ValueError):
+        # Not all of what pikepdf raises of a file has one base: of one with a password, or a page tree that is none.
         return 0
 
 

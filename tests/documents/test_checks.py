@@ -136,6 +136,11 @@ class CheckTests(SynchronousTestCase):
         png = self.write("a.png", b"\x89PNG\r\n\x1a\n")
         broken = self.write("b.pdf", b"%PDF-1.4\nnothing")
         nothing = self.write("c.pdf", b"")
+        locked = self.folder / "locked.pdf"
+        pdf.save(locked, encryption=pikepdf.Encryption(user="secret", owner="secret"))
+        tree = b"%PDF-1.4\n1 0 obj<</Pages 2 0 R/Type/Catalog>>\n2 0 obj<</Kids[R 5 0 R]>>\n5 0 obj<</Type/Page>>e>"
+        no_tree = self.write("tree.pdf", tree)
+        self.assertEqual([page_count(locked), page_count(no_tree)], [0, 0])
         formats = {path: format_of(path) for path in (self.folder / "a.pdf", odt, png, broken, nothing)}
         self.assertEqual(list(formats.values()), ["pdf", "odf", "png", "pdf", ""])
         self.assertEqual([page_count(path) for path in (png, broken, odt)], [1, 0, 0])

@@ -91,9 +91,10 @@ class XMLRPC(Resource):
         known: list[Caller] = []
 
         def expect(method: str) -> None:
+            right = self._registry.method(method).right
             try:
-                for caller in known:
-                    caller.expect(self._registry.method(method).right)
+                for caller in known if right else ():
+                    caller.expect(right)
             except errors.NotAllowed as error:
                 raise Fault(Code.NOT_AUTHORIZED, str(error)) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -18,15 +18,16 @@ from twisted.logger import Logger
 
 from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
 from pfserver.documents.names import fitting_name
-from pfserver.documents.request import FORMATS, RESOLUTION, SECRET, Conversion, conversion_of
+from pfserver.documents.request import FORMATS, Conversion, conversion_of
 from pfserver.documents.sources import Sources
 from pfserver.errors import BadProject, JobFailed, LeaseLost, NotAllowed, PFServerError
+from pfserver.frontends.http.choice import FairChoice, worker_for
 from pfserver.frontends.http.deliveries import Deliveries
 from pfserver.frontends.http.exchange import FileSource, Upload
 from pfserver.frontends.http.identity import Caller
 from pfserver.frontends.http.methods import Context, Delivery, Idle, Registry
 from pfserver.interfaces import IEngine, IFactories
-from pfserver.model import Artifact, Job, JobRequest, Outcome, Progress, State
+from pfserver.model import Artifact, Job, Outcome, Progress, State
 from pfserver.numbers import Number
 from pfserver.remote import WORK, Factory, Worker
 from pfserver.wire.xmlrpc import Code, Fault, Value
@@ -43,58 +44,6 @@ class LeaseOptions:
     """How long a factory may work on a job before another one may have it."""
     backends: tuple[str, ...] = ("factory",)
     """Whose jobs are handed out."""
-
-
-class FairChoice:
-    """Picks jobs for factories: in their order, but of several accounts the one that was served longest ago."""
-
-    def __init__(self) -> None:
-        self._served: dict[str, int] = {}
-        self._count = 0
-
-    def chooser(
-        self, factory: Factory, is_here: Callable[[JobRequest], bool] | None = None
-    ) -> Callable[[Sequence[Job]], Job | None]:
-        """A function for ``IEngine.lease``: runs in another thread, so it looks at copies.
-
-        :param is_here: whether a job's document can be handed out by this server; all can by default.
-        """
-        served = dict(self._served)
-
-        def choose(jobs: Sequence[Job]) -> Job | None:
-            # min() keeps the first of equals: within an account the order stays.
-            able = [job for job in jobs if can_do(factory, job) and (is_here is None or is_here(job.request))]
-            top = max((job.request.priority for job in able), default=0)
-            urgent = [job for job in able if job.request.priority == top]
-            return min(urgent, key=lambda job: served.get(job.request.account, 0), default=None)
-
-        return choose
-
-    def chosen(self, job: Job) -> None:
-        """A job was handed out."""
-        self._count += 1
-        self._served[job.request.account] = self._count
-
-
-def can_do(factory: Factory, job: Job) -> bool:
-    """Whether a factory may take a job and has a worker that can do it."""
-    return worker_for(factory, job) is not None
-
-
-def worker_for(factory: Factory, job: Job) -> Worker | None:
-    """The first worker of a factory that can do a job; None where there is none, or the factory may not take it."""
-    try:
-        wanted = conversion_of(job.request)
-    except PFServerError:
-        return None
-    if (factory.own_only or wanted.own_factories) and job.request.account != factory.account:
-        return None
-    sized = wanted.format == "png" and job.request.variables.get(RESOLUTION, "") and job.request.backend != "factory"
-    if wanted.pdf_standard or sized or SECRET in job.request.variables:
-        # Nothing of these can be told to a factory: such a job waits for our own LibreOffice.
-        return None
-    asked = wanted.application, wanted.version, wanted.doctype, wanted.format
-    return next((worker for worker in factory.workers if worker.can(*asked)), None)
 
 
 class JobMethods:

@@ -10,7 +10,6 @@ import struct
 import uuid
 import xmlrpc.client
 import zipfile
-from typing import Any
 from unittest.mock import patch
 
 from twisted.internet import reactor
@@ -19,12 +18,11 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from pfserver.errors import JobFailed, StoreUnavailable
-from pfserver.frontends.http import HttpFrontEndPlugin, jobs
-from pfserver.frontends.http.jobs import FairChoice, can_do
-from pfserver.model import Job, JobRequest, Outcome, State, job_id_of
+from pfserver.frontends.http import jobs
+from pfserver.model import JobRequest, Outcome, State, job_id_of
 from pfserver.numbers import Number
-from pfserver.remote import Factory, Worker
-from tests.frontends.http.support import PDF, HttpCase, Services, encoded
+from pfserver.remote import Worker
+from tests.frontends.http.support import PDF, HttpCase, encoded
 
 
 class PollTests(HttpCase):
@@ -386,104 +384,3 @@ class FinishTests(HttpCase):
         await self.call("pfserver.cancel", name)
         await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
         self.assertEqual((await self.engine.job(job_id_of(name))).outcome, Outcome.CANCELLED)
-
-
-class ChoiceTests(HttpCase):
-    """Who gets which job."""
-
-    factory = Factory(name="f", account="owner", workers=(Worker(application="Writer"),))
-
-    def job(self, number: int, account: str, priority: int = 0, **variables: str) -> Job:
-        variables = {"_sys_Application": "Writer", **{f"_sys_{name}": value for name, value in variables.items()}}
-        request = JobRequest(project="a.odt", variables=variables, account=account, priority=priority)
-        return Job(id=number, request=request)
-
-    async def test_fair_between_accounts(self) -> None:
-        waiting = [self.job(number, "busy") for number in range(1, 7)] + [self.job(7, "small"), self.job(8, "small")]
-        choice = FairChoice()
-        order = []
-        while waiting:
-            job = choice.chooser(self.factory)(waiting)
-            assert job is not None
-            choice.chosen(job)
-            waiting.remove(job)
-            order.append(job.id)
-        self.assertEqual(order, [1, 7, 2, 8, 3, 4, 5, 6])
-
-    async def test_priority_first(self) -> None:
-        choice = FairChoice()
-        waiting = [self.job(1, "a", priority=5), self.job(2, "a", priority=5), self.job(3, "b")]
-        choice.chosen(waiting[0])
-        job = choice.chooser(self.factory)(waiting[1:])
-        assert job is not None
-        self.assertEqual(job.id, 2)
-
-    async def test_own_factories_only(self) -> None:
-        self.assertTrue(can_do(self.factory, self.job(1, "somebody")))
-        self.assertFalse(can_do(self.factory, self.job(1, "somebody", OwnFactories="TRUE")))
-        self.assertTrue(can_do(self.factory, self.job(1, "owner", OwnFactories="TRUE")))
-        own = Factory(name="f", account="owner", own_only=True, workers=self.factory.workers)
-        self.assertFalse(can_do(own, self.job(1, "somebody")))
-        self.assertTrue(can_do(own, self.job(1, "owner")))
-
-    async def test_odd_jobs(self) -> None:
-        self.assertFalse(can_do(self.factory, Job(id=1, request=JobRequest(project="a.pf"))))
-        self.assertFalse(can_do(self.factory, self.job(1, "a", Pages="x")))
-        # What a factory cannot be told.
-        self.assertFalse(can_do(self.factory, self.job(1, "a", PdfStandard="a-2b")))
-        self.assertFalse(can_do(self.factory, self.job(1, "a", Secret="0" * 32)))
-        self.assertFalse(can_do(self.factory, self.job(1, "a", OutputFormat="png", Resolution="300")))
-        self.assertTrue(can_do(self.factory, self.job(1, "a", OutputFormat="pdf", Resolution="300")))
-
-
-class SharedTests(HttpCase):
-    """Two servers that share the jobs, and each has its own state folder."""
-
-    async def listen(self) -> Any:
-        """The second one listens, too."""
-
-        class Shared:
-            is_private = False
-
-        self.second = self.root / "second"
-        services = Services(
-            engine=self.engine,
-            reactor=reactor,
-            clock=self.clock,
-            state=self.second,
-            store=Shared(),
-            factories=self.factories,
-            projects_root=self.projects,
-            locks=self.locks,
-        )
-        self.other = HttpFrontEndPlugin().build(services, {})
-        self.other.startService()
-        self.other_port = reactor.listenTCP(0, self.other.factory, interface="127.0.0.1")  # type: ignore[attr-defined]
-        return await super().listen()
-
-    async def close(self) -> None:
-        await self.other_port.stopListening()
-        self.other.stopService()
-        await super().close()
-
-    async def poll_other(self) -> Any:
-        def work() -> Any:
-            address = f"http://127.0.0.1:{self.other_port.getHost().port}/xmlrpc"
-            with xmlrpc.client.ServerProxy(address) as proxy:
-                return proxy.jobs.poll("another")
-
-        return await deferToThread(work)
-
-    async def test_an_upload_is_left_to_the_server_that_has_it(self) -> None:
-        await self.add_factory()
-        # The engine is one here: it remembers what it has shown to factories with the same workers.
-        await self.add_factory("another", workers=(Worker(application="LibreOffice Writer"),))
-        (name,) = await self.submit(document=encoded((self.projects / "letter.odt").read_bytes()))
-        for _ in range(2):
-            self.assertEqual(await self.poll_other(), {})
-        job = await self.engine.job(job_id_of(name))
-        self.assertEqual((job.state, job.attempts), (State.QUEUED, 0))
-        self.assertEqual((await self.call("jobs.poll", "My factory"))["filename"], "letter.odt")
-        # What lies below the projects folder anybody has.
-        await self.submit()
-        self.assertEqual((await self.poll_other())["filename"], "letter.odt")

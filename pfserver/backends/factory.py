@@ -10,7 +10,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from pfserver.documents.checks import check_document
-from pfserver.documents.request import APPLICATION, PASSWORD, VERSION, conversion_of, doctype_of
+from pfserver.documents.request import APPLICATION, PASSWORD, RESOLUTION, VERSION, conversion_of, doctype_of
 from pfserver.documents.sources import Sources
 from pfserver.documents.uploads import Uploads
 from pfserver.errors import ConfigurationError, NotSupported
@@ -39,8 +39,9 @@ class FactoryBackend:
     async def check(self, request: JobRequest) -> JobRequest:
         """See ``IBackend``."""
         conversion = conversion_of(request)
-        if request.variables.get(PASSWORD) or conversion.pdf_standard:
-            raise NotSupported("a factory cannot be told a password or a PDF standard; leave the application away")
+        if request.variables.get(PASSWORD) or conversion.pdf_standard or request.variables.get(RESOLUTION, "").strip():
+            what = "a password, a PDF standard or a resolution"
+            raise NotSupported(f"a factory cannot be told {what}; leave the application away")
         await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._check_source, request)
         return request
 

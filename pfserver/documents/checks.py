@@ -5,6 +5,8 @@ All functions block on the disk.
 
 from __future__ import annotations
 
+import errno
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -54,6 +56,9 @@ MEDIA_TYPES: Mapping[str, str] = {
 
 _OLE_MAGIC = bytes.fromhex("d0cf11e0a1b11ae1")
 _ENCRYPTED_STREAM = "EncryptedPackage"
+
+#: What ``zipfile`` and its decompressors raise of a damaged archive: bzip2 an ``OSError``, too (see ``_is_damage``).
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError)
 
 _MAGIC: Mapping[str, bytes] = {"pdf": b"%PDF-", "png": b"\x89PNG\r\n\x1a\n", "odf": b"PK\x03\x04"}
 
@@ -115,7 +120,8 @@ def page_count(path: Path, suffix: str = "") -> int:
     try:
         with pikepdf.open(path) as pdf:
             return len(pdf.pages)
-    except pikepdf.PdfError:
+    except (pikepdf.PdfError, pikepdf.PasswordError, RuntimeError, ValueError):
+        # Not all of what pikepdf raises of a file has one base: of one with a password, or a page tree that is none.
         return 0
 
 
@@ -124,8 +130,12 @@ def odf_suffix(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             found = _small_part(archive, "mimetype").decode("ascii", "replace").strip()
-    except (zipfile.BadZipFile, BadProject, zlib.error, NotImplementedError, EOFError):
+    except (BadProject, *_DAMAGE):
         return ""
+    except OSError as error:
+        if _is_damage(error):
+            return ""
+        raise
     if not found.startswith("application/vnd.oasis.opendocument."):
         return ""
     return next((f".{doctype}" for doctype, media_type in ODF_TYPES.items() if media_type == found), ".odt")
@@ -153,8 +163,15 @@ def _check_zip(
             check(archive, doctype, password)
             if thorough:
                 _unpack(archive, entries)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, *_DAMAGE) as error:
+        if isinstance(error, OSError) and not _is_damage(error):
+            raise
         raise BadProject("the document is damaged or cut off, or no office document at all") from error
+
+
+def _is_damage(error: OSError) -> bool:
+    """Whether an error is one of the archive and none of the disk: of bad data, or of a place that is none."""
+    return error.errno in (None, errno.EINVAL)
 
 
 def _unpack(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:

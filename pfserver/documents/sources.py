@@ -43,6 +43,11 @@ class Sources:
             raise NoSuchProject(f"there is no document {request.project[:200]!r}")
         return path
 
+    def has(self, request: JobRequest) -> bool:
+        """Whether a job's document lies with this server, as far as it was uploaded at all."""
+        upload = request.variables.get(UPLOAD, "")
+        return not upload or self.uploads.has(upload)
+
     def password(self, request: JobRequest) -> str:
         """The document's password, "" for none. Raises ``BadProject`` where it is gone."""
         secret = request.variables.get(SECRET, "")

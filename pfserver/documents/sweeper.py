@@ -15,7 +15,8 @@ from pfserver.documents import request as names
 from pfserver.documents.uploads import Uploads
 from pfserver.interfaces import IEngine, IFactories
 
-#: Seconds between two sweeps, and how long an upload was seen before it is touched: its job may not be stored yet.
+#: Seconds between two sweeps, and how long a complete upload was seen before it is touched: its job may not be stored
+#: yet.
 SWEEP_INTERVAL, SWEEP_AGE = 60.0, 300.0
 
 
@@ -40,6 +41,8 @@ class Sweeper(Service):
     def startService(self) -> None:
         """Begin."""
         super().startService()
+        # Before any front end listens: nothing of this life arrives yet.
+        self._uploads.forget_incoming()
         self._sweeping.start(SWEEP_INTERVAL, now=False)
 
     def stopService(self) -> None:

@@ -1,11 +1,14 @@
 """What peers have sent and jobs still need: uploaded documents, and passwords that shall not stand in the job database.
 
-Each is a file in the state folder under a name that nobody can guess; the job holds the name. All methods block.
+Each is a file in the state folder under a name that nobody can guess; the job holds the name. What still arrives lies
+apart: it may take as long as it takes, and nobody takes it for what is left of a job. All methods block.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from secrets import token_hex
@@ -23,26 +26,50 @@ class Uploads:
 
     def __init__(self, state: Path) -> None:
         self._folder = state / "uploads"
+        self._incoming = state / "incoming"
 
     def create(self) -> tuple[str, Path]:
-        """A fresh name and where its file goes; the folder exists."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """A fresh name and where its file goes while it arrives; the folder exists."""
+        self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = token_hex(16)
-        return name, self._folder / name
+        return name, self._incoming / name
+
+    def settle(self, name: str) -> Path:
+        """A file is complete and a job will need it: from now on it survives a power cut. Gives where it lies."""
+        if not self._folder.is_dir():
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _sync(self._folder.parent)
+        path = self._folder / name
+        _sync(self._incoming / name)
+        (self._incoming / name).rename(path)
+        _sync(self._folder)
+        return path
+
+    def forget_incoming(self) -> None:
+        """Remove what an earlier life of the server did not receive to its end."""
+        shutil.rmtree(self._incoming, ignore_errors=True)
 
     def path(self, name: str) -> Path:
         """The file of a name. Raises ``BadVariable`` for what is not such a name, or where its file is gone."""
-        path = self._folder / name
-        if _NAME.fullmatch(name) is None or not path.is_file():
+        if not self.has(name):
             raise BadVariable("there is no such upload")
-        return path
+        return self._folder / name
 
     def keep(self, text: str) -> str:
         """Keep a short text, e.g. a password; gives its name."""
         name, path = self.create()
-        path.touch(mode=0o600)
-        path.write_text(text, encoding="utf-8")
+        try:
+            path.touch(mode=0o600)
+            path.write_text(text, encoding="utf-8")
+            self.settle(name)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         return name
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return _NAME.fullmatch(name) is not None and (self._folder / name).is_file()
 
     def text(self, name: str) -> str:
         """What :meth:`keep` has kept. Raises ``BadVariable``."""
@@ -63,3 +90,11 @@ class Uploads:
         for name in unused:
             self.remove(name)
         return len(unused)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from pfserver.engine import texts
 from pfserver.engine.reports import Tools, end_without_work
-from pfserver.errors import LeaseLost, StoreUnavailable, WrongState
+from pfserver.errors import LeaseLost, OutputUnavailable, StoreUnavailable, WrongState
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 from pfserver.numbers import Number
 
@@ -115,6 +115,10 @@ class Leases:
         try:
             artifacts = publish(folder)
             outputs.publish(job)
+        except OSError as error:
+            outputs.discard(job)
+            reason = error.strerror or type(error).__name__
+            raise OutputUnavailable(f"the output could not be written: {reason}") from error
         except BaseException:
             outputs.discard(job)
             raise

@@ -98,6 +98,24 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(check_document(self.folder / "e.odt", "odt", password=True, thorough=True), "odt")
         self.refused(make("many.odt", {str(n): b"" for n in range(20_001)}), "odt", "parts")
 
+    def test_parts_that_cannot_be_unpacked(self) -> None:
+        kind = b"application/vnd.oasis.opendocument.text" * 20
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            path = self.folder / f"{method}.odt"
+            with zipfile.ZipFile(path, "w", method) as archive:
+                archive.writestr("mimetype", kind)
+            data = bytearray(path.read_bytes())
+            if method == zipfile.ZIP_STORED:
+                # Said to be encrypted.
+                data[6] |= 1
+                data[data.index(b"PK\x01\x02") + 8] |= 1
+            else:
+                for position in range(40, 70):
+                    data[position] ^= 0x5A
+            path.write_bytes(data)
+            self.assertEqual(odf_suffix(path), "")
+            self.refused(path, "odt", "encrypted" if method == zipfile.ZIP_STORED else "damaged")
+
     def test_bombs(self) -> None:
         self.refused(samples.bomb(self.folder / "a.odt", 1025 * 1024 * 1024), "odt", "unpacks to more than")
         # One that says it is small.
@@ -118,6 +136,11 @@ class CheckTests(SynchronousTestCase):
         png = self.write("a.png", b"\x89PNG\r\n\x1a\n")
         broken = self.write("b.pdf", b"%PDF-1.4\nnothing")
         nothing = self.write("c.pdf", b"")
+        locked = self.folder / "locked.pdf"
+        pdf.save(locked, encryption=pikepdf.Encryption(user="secret", owner="secret"))
+        tree = b"%PDF-1.4\n1 0 obj<</Pages 2 0 R/Type/Catalog>>\n2 0 obj<</Kids[R 5 0 R]>>\n5 0 obj<</Type/Page>>e>"
+        no_tree = self.write("tree.pdf", tree)
+        self.assertEqual([page_count(locked), page_count(no_tree)], [0, 0])
         formats = {path: format_of(path) for path in (self.folder / "a.pdf", odt, png, broken, nothing)}
         self.assertEqual(list(formats.values()), ["pdf", "odf", "png", "pdf", ""])
         self.assertEqual([page_count(path) for path in (png, broken, odt)], [1, 0, 0])

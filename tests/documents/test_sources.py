@@ -45,7 +45,14 @@ class SourcesTests(SynchronousTestCase):
     def test_uploads(self) -> None:
         name, path = self.uploads.create()
         path.write_bytes(b"x")
-        self.assertEqual(self.sources.path(JobRequest(project="my.odt", variables={UPLOAD: name})), path)
+        request = JobRequest(project="my.odt", variables={UPLOAD: name})
+        # It may still arrive.
+        self.assertFalse(self.sources.has(request))
+        self.assertRaises(BadProject, self.sources.path, request)
+        path = self.uploads.settle(name)
+        self.assertEqual(self.sources.path(request), path)
+        self.assertTrue(self.sources.has(request))
+        self.assertTrue(self.sources.has(JobRequest(project="my.odt")))
         for wrong in ("../" + name, name[:-1], name.upper() + "A", "0" * 32):
             self.assertRaises(BadVariable, self.uploads.path, wrong)
             self.assertRaises(BadProject, self.sources.path, JobRequest(project="a.odt", variables={UPLOAD: wrong}))

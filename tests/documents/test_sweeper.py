@@ -81,6 +81,24 @@ class SweeperTests(HttpCase):
         await self.sweep()
         self.assertEqual(self.uploads(), [young])
 
+    async def test_what_an_earlier_life_has_not_received(self) -> None:
+        self.sweeper.stopService()
+        _, path = self.kept.create()
+        path.write_bytes(b"half of")
+        kept = self.kept.keep("all")
+        self.sweeper.startService()
+        self.assertEqual(self.uploads(), [kept])
+
+    async def test_what_arrives_is_nothing_left(self) -> None:
+        name, path = self.kept.create()
+        path.write_bytes(b"half of")
+        await self.age()
+        await self.sweep()
+        # Only now it is seen; its job may not be stored yet.
+        self.kept.settle(name)
+        await self.sweep()
+        self.assertEqual(self.uploads(), [name])
+
     async def test_a_bad_moment_is_not_the_last(self) -> None:
         self.kept.keep("old")
         await self.age()

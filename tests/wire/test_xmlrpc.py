@@ -234,6 +234,23 @@ class RefusedTests(SynchronousTestCase):
         ):
             self.refused(NOT_A_CALL, data)
 
+    def test_a_member_twice(self) -> None:
+        members = "<member><name>a</name><value/></member>" * 2
+        opened: list[object] = []
+
+        def sink() -> io.BytesIO:
+            opened.append(None)
+            return io.BytesIO()
+
+        for name in ("a", "document"):
+            text = "<methodCall><methodName>pfserver.submit</methodName><params><param><value><struct>"
+            text += members.replace("<name>a", f"<name>{name}")
+            reader = Reader(DOCUMENTS, sink)
+            fault = self.assertRaises(Fault, reader.feed, text.encode())
+            self.assertEqual(fault.code, NOT_A_CALL)
+            self.assertIn(f"two members {name!r}", fault.text)
+        self.assertEqual(len(opened), 1)
+
     def test_bad_values(self) -> None:
         for xml in (
             "<int>x</int>",

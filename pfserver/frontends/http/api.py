@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer
@@ -43,6 +44,7 @@ CODES: Mapping[type[errors.PFServerError], int] = {
     errors.ServerStopping: INTERNAL,
     errors.StoreUnavailable: INTERNAL,
     errors.OutputUnavailable: INTERNAL,
+    errors.JobFailed: INTERNAL,
 }
 
 #: What a poll hears that finds nothing: some clients fail on anything but a struct.
@@ -86,11 +88,27 @@ class XMLRPC(Resource):
             self.faults += 1
             request.channel.refuse_call(encode_fault(fault.code, fault.text))
 
-        exchange = Exchange(self._documents, self._uploads, self._limits, length, refuse)
+        known: list[Caller] = []
+
+        def expect(method: str) -> None:
+            right = self._registry.method(method).right
+            try:
+                for caller in known if right else ():
+                    caller.expect(right)
+            except errors.NotAllowed as error:
+                raise Fault(Code.NOT_AUTHORIZED, str(error)) from error
+
+        def identified(caller: Caller) -> Caller:
+            known.append(caller)
+            exchange.identified()
+            return caller
+
+        exchange = Exchange(self._documents, self._uploads, self._limits, length, expect, refuse)
         request.exchange = request.content = exchange
         if request.channel.refused:
             return
-        caller: Deferred[Caller | None] = Deferred.fromCoroutine(self._doorkeeper.identify(request))
+        caller: Deferred[Any] = Deferred.fromCoroutine(self._doorkeeper.identify(request))
+        caller.addCallback(identified)
         request.caller = caller
         if not caller.called:
             # Nobody may fill the disk before we know who it is.

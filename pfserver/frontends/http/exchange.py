@@ -10,6 +10,7 @@ from typing import BinaryIO
 from twisted.logger import Logger
 
 from pfserver.documents.uploads import Uploads
+from pfserver.errors import StoreUnavailable
 from pfserver.wire.xmlrpc import INTERNAL, NOT_A_CALL, Call, Code, DocumentPath, Fault, Limits, Reader
 
 
@@ -17,6 +18,7 @@ class Upload:
     """A document on its way into a file; a sink for the reader."""
 
     def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
         self.name, self.path = uploads.create()
         self.size = 0
         self._digest = sha256()
@@ -25,7 +27,10 @@ class Upload:
     def write(self, data: bytes) -> None:
         """See ``Sink``."""
         assert self._file is not None
-        self._file.write(data)
+        left = memoryview(data)
+        while left:
+            # A disk that becomes full takes a part first, and refuses the next byte.
+            left = left[self._file.write(left) :]
         self._digest.update(data)
         self.size += len(data)
 
@@ -40,6 +45,13 @@ class Upload:
             self._file.close()
             self._file = None
 
+    def settle(self) -> None:
+        """Put the file where jobs find it, on the disk for good. Raises ``StoreUnavailable``; blocks."""
+        try:
+            self.path = self._uploads.settle(self.name)
+        except OSError as error:
+            raise StoreUnavailable("the document could not be stored; try again later") from error
+
     def discard(self) -> None:
         """Remove the file, unless somebody has moved it away."""
         self.close()
@@ -49,6 +61,8 @@ class Upload:
 class Exchange:
     """The body of a request, in the place of the file that twisted.web would keep it in.
 
+    :param expect: called with a method's name before a document of it is taken, and again when it is known who calls;
+        raises ``Fault`` where the caller has no right to it.
     :param refuse: called at once with the fault of a call that cannot be accepted; nothing more is read then.
     """
 
@@ -60,11 +74,13 @@ class Exchange:
         uploads: Uploads,
         limits: Limits,
         length: int | None,
+        expect: Callable[[str], None],
         refuse: Callable[[Fault], None],
     ) -> None:
         self.uploads: list[Upload] = []
         self._store = uploads
         self._limits = limits
+        self._expect = expect
         self._refuse = refuse
         self._reader = Reader(documents, self._open, limits)
         self._received = 0
@@ -74,13 +90,26 @@ class Exchange:
             self.fail(Fault(Code.TOO_LARGE, f"the request is larger than {limits.body} bytes"))
 
     def _open(self) -> Upload:
+        self._expect(self._reader.method)
         upload = Upload(self._store)
         self.uploads.append(upload)
         return upload
 
+    def identified(self) -> None:
+        """Who calls is known now: a document that had begun before is refused where it must be."""
+        try:
+            if self.uploads:
+                self._expect(self._reader.method)
+        except Fault as fault:
+            self.fail(fault)
+
     def call(self) -> Call:
         """What the complete request says; its uploads stay until :meth:`done`. Raises ``Fault``."""
-        message = self._reader.close()
+        try:
+            message = self._reader.close()
+        except OSError as error:
+            # The parser keeps the last bytes back until it knows that they are the last.
+            raise self._not_written() from error
         for upload in self.uploads:
             upload.close()
         if not isinstance(message, Call):
@@ -118,8 +147,11 @@ class Exchange:
         except Fault as fault:
             self.fail(fault)
         except OSError:
-            self.log.failure("xmlrpc.upload-not-written")
-            self.fail(Fault(INTERNAL, "the document could not be stored; try again later"))
+            self.fail(self._not_written())
+
+    def _not_written(self) -> Fault:
+        self.log.failure("xmlrpc.upload-not-written")
+        return Fault(INTERNAL, "the document could not be stored; try again later")
 
     def tell(self) -> int:
         """Nothing is kept."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,6 +49,8 @@ class Trust:
     """Rights of a call from this machine."""
     certificate: frozenset[str] = frozenset({SUBMIT, WORK})
     """Rights of a certificate whose account is not registered."""
+    host: str = ""
+    """This machine's name: calls from it may use it."""
     plain_tokens: bool = False
     """Whether a token from elsewhere is taken without TLS: behind a proxy that ends TLS, or in a private network."""
 
@@ -76,9 +77,28 @@ class Doorkeeper:
             if account is None:
                 raise NotAllowed("the access token is not known")
             return await self._known(account, frozenset())
-        if not request.isSecure() and near and not _is_of_foreign_page(request) and self._trust.loopback:
-            return Caller(rights=self._trust.loopback)
-        raise NotAllowed("a client certificate or an access token is needed")
+        if request.isSecure() or not near or not self._trust.loopback:
+            raise NotAllowed("a client certificate or an access token is needed")
+        self._expect_local(request)
+        return Caller(rights=self._trust.loopback)
+
+    def _expect_local(self, request: Request) -> None:
+        """Raises ``NotAllowed`` where a foreign page in a browser of this machine may be what calls.
+
+        Browsers send Origin with each POST that a page makes. A page that reads needs none, where a foreign name was
+        made to mean this machine: the name that it calls us by is foreign then.
+        """
+        try:
+            host = urlsplit(f"//{request.getHeader('host') or ''}")
+            called = host.hostname or ""
+            origin = request.getHeader("origin")
+            page = urlsplit(origin).netloc if origin is not None else None
+        except ValueError:
+            raise NotAllowed("the headers Host and Origin cannot be read") from None
+        if page is not None and (called not in _LOCAL_NAMES or page != host.netloc):
+            raise NotAllowed("a client certificate or an access token is needed: a page of another site calls")
+        if _is_dns_name(called) and called != self._trust.host.lower():
+            raise NotAllowed("a client certificate or an access token is needed; or call this machine localhost")
 
     async def _known(self, account: str, otherwise: frozenset[str]) -> Caller:
         known = await self._factories.account(account)
@@ -113,15 +133,18 @@ def _peer_certificate(transport: Any) -> x509.Certificate | None:
 
 
 def _token(request: Request) -> str:
-    """The access token: ``Authorization: Bearer …``, or the password of Basic, as XML-RPC clients send it."""
-    scheme, _, rest = (request.getHeader("authorization") or "").strip().partition(" ")
-    if scheme.lower() == "bearer":
-        return rest.strip()
-    if scheme.lower() == "basic":
-        try:
-            return b64decode(rest.strip()).decode("utf-8").partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            return ""
+    """The access token: ``Authorization: Bearer …``, or the password of Basic, as XML-RPC clients send it.
+
+    Raises ``NotAllowed`` for what nobody can read.
+    """
+    try:
+        scheme, _, rest = (request.getHeader("authorization") or "").strip().partition(" ")
+        if scheme.lower() == "bearer":
+            return rest.strip()
+        if scheme.lower() == "basic":
+            return b64decode(rest.strip(), validate=True).decode("utf-8").partition(":")[2]
+    except ValueError:
+        raise NotAllowed("an access token is needed that can be read") from None
     return ""
 
 
@@ -133,19 +156,20 @@ def _is_near(request: Request) -> bool:
     if isinstance(peer, UNIXAddress):
         return True
     try:
-        return ip_address(getattr(peer, "host", "")).is_loopback
+        address = ip_address(getattr(peer, "host", ""))
     except ValueError:
         return False
+    # A port for both families tells of 127.0.0.1 as ::ffff:127.0.0.1.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
-def _is_of_foreign_page(request: Request) -> bool:
-    """Whether a page in a browser sends the call, and not one of this machine.
-
-    Browsers send Origin with each POST that a page makes; a foreign page, or a foreign name that was made to mean this
-    machine, is no caller from here.
-    """
-    origin = request.getHeader("origin")
-    if origin is None:
+def _is_dns_name(host: str) -> bool:
+    """Whether a host's name could be anybody's: no address, none without a dot, none that is always this machine."""
+    if "." not in host or host.endswith(".localhost"):
         return False
-    host = urlsplit(f"//{request.getHeader('host') or ''}")
-    return host.hostname not in _LOCAL_NAMES or urlsplit(origin).netloc != host.netloc
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False

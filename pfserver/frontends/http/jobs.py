@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -17,9 +17,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
-from pfserver.documents.request import FORMATS, SECRET, Conversion, conversion_of
+from pfserver.documents.names import fitting_name
+from pfserver.documents.request import FORMATS, Conversion, conversion_of
 from pfserver.documents.sources import Sources
-from pfserver.errors import BadProject, LeaseLost, NotAllowed, PFServerError
+from pfserver.errors import BadProject, JobFailed, LeaseLost, NotAllowed, PFServerError
+from pfserver.frontends.http.choice import FairChoice, worker_for
 from pfserver.frontends.http.deliveries import Deliveries
 from pfserver.frontends.http.exchange import FileSource, Upload
 from pfserver.frontends.http.identity import Caller
@@ -44,63 +46,27 @@ class LeaseOptions:
     """Whose jobs are handed out."""
 
 
-class FairChoice:
-    """Picks jobs for factories: in their order, but of several accounts the one that was served longest ago."""
-
-    def __init__(self) -> None:
-        self._served: dict[str, int] = {}
-        self._count = 0
-
-    def chooser(self, factory: Factory) -> Callable[[Sequence[Job]], Job | None]:
-        """A function for ``IEngine.lease``: runs in another thread, so it looks at copies."""
-        served = dict(self._served)
-
-        def choose(jobs: Sequence[Job]) -> Job | None:
-            # min() keeps the first of equals: within an account the order stays.
-            able = [job for job in jobs if can_do(factory, job)]
-            top = max((job.request.priority for job in able), default=0)
-            urgent = [job for job in able if job.request.priority == top]
-            return min(urgent, key=lambda job: served.get(job.request.account, 0), default=None)
-
-        return choose
-
-    def chosen(self, job: Job) -> None:
-        """A job was handed out."""
-        self._count += 1
-        self._served[job.request.account] = self._count
-
-
-def can_do(factory: Factory, job: Job) -> bool:
-    """Whether a factory may take a job and has a worker that can do it."""
-    return worker_for(factory, job) is not None
-
-
-def worker_for(factory: Factory, job: Job) -> Worker | None:
-    """The first worker of a factory that can do a job; None where there is none, or the factory may not take it."""
-    try:
-        wanted = conversion_of(job.request)
-    except PFServerError:
-        return None
-    if (factory.own_only or wanted.own_factories) and job.request.account != factory.account:
-        return None
-    if wanted.pdf_standard or SECRET in job.request.variables:
-        # Nothing of these can be told to a factory: such a job waits for our own LibreOffice.
-        return None
-    asked = wanted.application, wanted.version, wanted.doctype, wanted.format
-    return next((worker for worker in factory.workers if worker.can(*asked)), None)
-
-
 class JobMethods:
     """The methods of the reference.
 
     :param reactor: for threads, since files are moved and synchronised.
     :param clock: for deliveries.
+    :param shared: whether other servers have the same jobs. What was uploaded to one of them lies with that one, and
+        so do its jobs: they are left to it.
     """
 
     log = Logger()
 
     def __init__(
-        self, engine: IEngine, factories: IFactories, sources: Sources, options: LeaseOptions, reactor: Any, clock: Any
+        self,
+        engine: IEngine,
+        factories: IFactories,
+        sources: Sources,
+        options: LeaseOptions,
+        reactor: Any,
+        clock: Any,
+        *,
+        shared: bool = False,
     ) -> None:
         self._engine = engine
         self._factories = factories
@@ -108,13 +74,14 @@ class JobMethods:
         self._options = options
         self._reactor = reactor
         self._choice = FairChoice()
+        self._is_here = sources.has if shared else None
         self._deliveries = Deliveries(engine, clock, options.seconds)
         self._finishing: dict[int, DeferredLock] = {}
 
     def register(self, registry: Registry) -> None:
         """Add the methods."""
         registry.add("jobs.poll", ("struct", "string"), self.poll)
-        registry.add("jobs.finish", ("string", "string", "string", "string", "document"), self.finish, (3,))
+        registry.add("jobs.finish", ("string", "string", "string", "string", "document"), self.finish, (3,), WORK)
 
     async def factory(self, caller: Caller, name: str) -> Factory:
         """The factory that a caller speaks for. Raises ``NoSuchFactory``, ``NotAllowed``."""
@@ -146,7 +113,7 @@ class JobMethods:
         for _ in range(BROKEN_JOBS):
             job = await self._engine.lease(
                 factory.name,
-                self._choice.chooser(factory),
+                self._choice.chooser(factory, self._is_here),
                 backends=self._options.backends,
                 seconds=self._options.seconds,
                 kind=kind,
@@ -248,15 +215,23 @@ class JobMethods:
         if output_format not in FORMATS or wanted.format not in ("", output_format):
             raise Fault(Code.FORMAT_NOT_ASKED_FOR, f"the job is for {wanted.format or ', '.join(FORMATS)}")
         artifact = await self._in_thread(_accept, job, wanted, document, output_format)
+        cancelled = job.state is State.CANCELLING
 
         def publish(folder: Path) -> Sequence[Artifact]:
             # A copy, since this may be asked for again where the disk is full.
             link_or_copy(document.path, folder / artifact.name)
             return [artifact]
 
-        outcome = Outcome.CANCELLED if job.state is State.CANCELLING else Outcome.COMPLETED
+        outcome = Outcome.CANCELLED if cancelled else Outcome.COMPLETED
         counts = Progress(documents=1, pages=artifact.pages, total=1)
-        await self._engine.finish_lease(job_id, factory.name, outcome, progress=counts, publish=publish)
+        try:
+            await self._engine.finish_lease(job_id, factory.name, outcome, progress=counts, publish=publish)
+        except JobFailed as error:
+            # Its output folder cannot be made: no result of any factory could ever be kept.
+            outcome = Outcome.CANCELLED if cancelled else Outcome.FAILED
+            counts, messages = Progress(failures=1, total=1), [(error.number, error.text)]
+            await self._engine.finish_lease(job_id, factory.name, outcome, progress=counts, messages=messages)
+            raise
         self._factories.seen(factory, finished=1)
         self.log.info("factory.finished", transaction=job.transaction_id, factory=factory.name)
 
@@ -292,7 +267,7 @@ def _accept(job: Job, wanted: Conversion, document: Upload, output_format: str) 
         raise Fault(Code.NOT_VALID, "the document is a zip, but no OpenDocument file")
     stem = PurePosixPath(file_name(job)).stem or "document"
     artifact = Artifact(
-        name=stem + suffix,
+        name=fitting_name(stem, suffix),
         media_type=MEDIA_TYPES[suffix],
         size=document.size,
         sha256=document.sha256,

@@ -24,5 +24,5 @@ class HTTPLimits:
     """Bytes a second that a longer body has to come with, over all its time."""
     read_time: float = 120.0
     """Seconds in which a peer has to take something of an answer; about 64 KiB are on their way then."""
-    other_body: int = 16 * 1024 * 1024
-    """Bytes of a body that is no XML-RPC call."""
+    other_body: int = 64 * 1024
+    """Bytes of a body that is no XML-RPC call: nothing here reads one, and anybody may send it."""

@@ -70,6 +70,8 @@ class Method:
     function: Callable[..., Awaitable[Value | Delivery | Idle]]
     document: DocumentPath = ()
     """Where a document stands: the parameter's index, then names."""
+    right: str = ""
+    """What its caller needs the right to, where nothing of the document is taken from others."""
     help: str = field(default="")
 
     def check(self, params: Sequence[Value]) -> None:
@@ -98,11 +100,13 @@ class Registry:
         signature: tuple[str, ...],
         function: Callable[..., Awaitable[Value | Delivery | Idle]],
         document: DocumentPath = (),
+        right: str = "",
     ) -> None:
         """Add a method; its help is the function's docstring."""
         text = inspect.cleandoc(function.__doc__ or "")
-        method = Method(name=name, signature=signature, function=function, document=document, help=text)
-        self._methods[name] = method
+        self._methods[name] = Method(
+            name=name, signature=signature, function=function, document=document, right=right, help=text
+        )
 
     @property
     def methods(self) -> Sequence[Method]:

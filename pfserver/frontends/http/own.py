@@ -21,6 +21,9 @@ from pfserver.model import DEFAULT_QUEUE, Job, JobRequest, job_id_of
 from pfserver.remote import SUBMIT
 from pfserver.wire.xmlrpc import BAD_PARAMS, Fault, Value
 
+#: The least and the most urgent priority, as the socket API has them.
+PRIORITIES = range(-1_000_000, 1_000_001)
+
 #: Messages of a job that one call of ``pfserver.status`` tells at most.
 MESSAGES = 500
 
@@ -51,7 +54,7 @@ class OwnMethods:
 
     def register(self, registry: Registry) -> None:
         """Add the methods."""
-        registry.add("pfserver.submit", ("array", "struct"), self.submit, (0, "document"))
+        registry.add("pfserver.submit", ("array", "struct"), self.submit, (0, "document"), SUBMIT)
         registry.add("pfserver.status", ("struct", "string", "int"), self.status)
         registry.add("pfserver.fetch", ("struct", "string", "string"), self.fetch)
         registry.add("pfserver.cancel", ("boolean", "string"), self.cancel)
@@ -67,7 +70,7 @@ class OwnMethods:
         wanted format (pdf, png, odf), pages ("2-4", "3", "2-"), pdf_standard ("a-1b", "a-2b", "a-3b"), resolution (of
         png), password, queue, priority; applications, an array of structs with application and version, which makes
         one job for each, done by factories; own_factories (only those of the caller); remote (by a factory, whatever
-        its application).
+        its application). A factory cannot be told a password, a pdf_standard or a resolution: that is refused.
 
         Returns an array of the jobs' names, "T0000042".
         """
@@ -78,6 +81,8 @@ class OwnMethods:
         if upload is not None:
             if not isinstance(upload, Upload):
                 raise Fault(BAD_PARAMS, "document has the wrong type")
+            # The job that is stored next names it: it must be as safe as the job is.
+            await self._in_thread(upload.settle)
             base = evolve(base, variables={**base.variables, names.UPLOAD: upload.name})
         jobs = await self._engine.submit_group(_one_for_each_application(base, request))
         if isinstance(upload, Upload):
@@ -180,11 +185,14 @@ def _request_of(request: Mapping[str, Any], caller: Caller) -> JobRequest:
         variables[names.RESOLUTION] = str(member(request, "resolution", int))
     if member(request, "own_factories", bool, False):
         variables[names.OWN_FACTORIES] = "TRUE"
+    priority = member(request, "priority", int, 0)
+    if priority not in PRIORITIES:
+        raise Fault(BAD_PARAMS, f"priority is not a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}")
     return JobRequest(
         project=member(request, "filename", str),
         variables=variables,
         queue=member(request, "queue", str, DEFAULT_QUEUE),
-        priority=member(request, "priority", int, 0),
+        priority=priority,
         backend="factory" if member(request, "remote", bool, False) else "",
         account=caller.account,
     )

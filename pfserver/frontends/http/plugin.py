@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,8 @@ class HttpFrontEnd(Service):
         leases = LeaseOptions(seconds=options.lease_seconds, backends=tuple(options.lease_backends))
         engine, factories, reactor = services.engine, services.factories, services.reactor
         sources = Sources(services.projects_root, uploads)
-        self.jobs = JobMethods(engine, factories, sources, leases, reactor, services.clock)
+        shared = not services.store.is_private
+        self.jobs = JobMethods(engine, factories, sources, leases, reactor, services.clock, shared=shared)
         self.jobs.register(registry)
         OwnMethods(engine, factories, self.jobs, leases, reactor).register(registry)
         ManageMethods(factories).register(registry)
@@ -79,6 +81,7 @@ class HttpFrontEnd(Service):
         trust = Trust(
             loopback=frozenset(options.loopback_rights),
             certificate=frozenset(options.certificate_rights),
+            host=socket.gethostname(),
             plain_tokens=options.plain_tokens,
         )
         doorkeeper = Doorkeeper(factories, trust)

@@ -53,6 +53,8 @@ class Request(WebRequest):
     caller: Deferred[Caller | None]
     """Who calls; None where the call was refused."""
     channel: Channel
+    _received = 0
+    """Bytes of a body that is no call."""
 
     def gotLength(self, length: int | None) -> None:
         """The headers are complete."""
@@ -67,8 +69,15 @@ class Request(WebRequest):
 
     def handleContentChunk(self, data: bytes) -> None:
         """More of the body."""
-        if not self.channel.refused and self.content is not None:
-            super().handleContentChunk(data)
+        if self.channel.refused or self.content is None:
+            return
+        if self.exchange is None:
+            # In chunks it came without a length.
+            self._received += len(data)
+            if self._received > self.channel.site.limits.other_body:
+                self.channel.refuse(413, b"text/plain", b"too large\n")
+                return
+        super().handleContentChunk(data)
 
     def setHeader(self, name: Any, value: Any) -> None:
         """Set a header; the server's is not for others to know."""

@@ -224,6 +224,9 @@ class Reader:
             self._path.pop()
         elif tag == "name":
             parent.name = "".join(element.text)
+            if parent.name in self._stack[-2].value:
+                # The later one would win, and each document among them has been a file of its own.
+                raise Fault(NOT_A_CALL, f"<struct> has two members {parent.name[:40]!r}")
         elif tag == "member":
             self._needs(element, "name", "value")
             parent.value[element.name] = element.value

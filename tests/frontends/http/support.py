@@ -174,8 +174,9 @@ class HttpCase(TestCase):
         return await deferToThread(work)
 
     def uploads(self) -> list[str]:
-        folder = self.state / "uploads"
-        return [path.name for path in folder.iterdir()] if folder.exists() else []
+        """What lies there, complete or not."""
+        folders = [self.state / "uploads", self.state / "incoming"]
+        return [path.name for folder in folders if folder.exists() for path in folder.iterdir()]
 
 
 def encoded(data: bytes) -> str:

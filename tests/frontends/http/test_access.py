@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 
 from twisted.trial.unittest import TestCase
 
@@ -68,6 +69,31 @@ class IdentityTests(HttpCase):
         _, _, data = await self.post(POLL, {"Origin": f"http://127.0.0.1:{self.number}"})
         self.assertIn(b"<struct></struct>", data)
 
+    async def test_a_foreign_name_that_was_made_to_mean_this_machine(self) -> None:
+        """A page that reads sends no Origin."""
+        await self.add_factory()
+        own = socket.gethostname()
+        for host, status in (
+            ("evil.example:8010", 403),
+            ("127.0.0.1.evil.example", 403),
+            ("[", 403),
+            ("localhost:8010", 200),
+            ("127.0.0.1", 200),
+            ("[::1]:8010", 200),
+            ("press", 200),
+            (own.upper(), 200),
+        ):
+            self.assertEqual((await self.post(b"", {"Host": host}, "/metrics"))[0], status, host)
+        _, _, data = await self.post(POLL, {"Host": "evil.example"})
+        fault = answer(b"HTTP/1.1 200 OK\r\n\r\n" + data)
+        assert isinstance(fault, Fault)
+        self.assertEqual(fault.code, 2)
+        # With a token it is nobody's page.
+        await self.factories.put_account(Account(name="a@example.org"))
+        token = await self.factories.make_token("a@example.org", "test")
+        headers = {"Host": "press.example.org", "Authorization": f"Bearer {token}"}
+        self.assertEqual((await self.post(b"", headers, "/metrics"))[0], 200)
+
 
 class Elsewhere(ChannelCase):
     """Calls over plain HTTP, some from other machines."""
@@ -105,6 +131,25 @@ class ElsewhereTests(Elsewhere):
         for headers in ((), (token,), (b"Authorization: Bearer wrong",), (b"Origin: http://x",)):
             await self.refused("use https", "192.0.2.7", *headers)
         await self.refused("use https", "127.0.0.1", token, b"X-Forwarded-For: 192.0.2.7")
+
+    async def test_both_families(self) -> None:
+        await self.add_factory()
+        self.assertEqual(await self.ask("::ffff:127.0.0.1"), Response({}))
+        self.assertEqual(await self.ask("::1"), Response({}))
+        await self.refused("use https", "::ffff:192.0.2.7")
+
+    async def test_headers_that_nobody_can_read(self) -> None:
+        await self.add_factory()
+        for header in (
+            b"Authorization: Bearer \xff",
+            b"Authorization: Basic \xc3\xa9",
+            b"Authorization: Basic %%%",
+            b"Authorization: Basic /w==",
+        ):
+            await self.refused("can be read", "127.0.0.1", header)
+        await self.refused("cannot be read", "127.0.0.1", b"Origin: http://[")
+        await self.refused("a page", "127.0.0.1", b"Origin: http://x:y")
+        await self.refused("cannot be read", "127.0.0.1", b"Origin: \xff")
 
     async def test_nothing_of_the_body_is_read(self) -> None:
         token = await self.token()

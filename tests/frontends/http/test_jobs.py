@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import socket
 import struct
 import uuid
@@ -15,11 +17,11 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from pfserver.errors import StoreUnavailable
+from pfserver.errors import JobFailed, StoreUnavailable
 from pfserver.frontends.http import jobs
-from pfserver.frontends.http.jobs import FairChoice, can_do
-from pfserver.model import Job, JobRequest, Outcome, State, job_id_of
-from pfserver.remote import Factory, Worker
+from pfserver.model import JobRequest, Outcome, State, job_id_of
+from pfserver.numbers import Number
+from pfserver.remote import Worker
 from tests.frontends.http.support import PDF, HttpCase, encoded
 
 
@@ -328,55 +330,57 @@ class FinishTests(HttpCase):
             await self.fault(6, "jobs.finish", "My factory", job, "odf", encoded(data))
         await self.call("jobs.finish", "My factory", job, "odf", encoded((self.projects / "letter.odt").read_bytes()))
 
+    async def test_a_zip_that_cannot_be_unpacked(self) -> None:
+        await self.submit(format="odf")
+        job = await self.poll()
+        data = bytearray((self.projects / "letter.odt").read_bytes())
+        # Its first part, mimetype, is said to be encrypted.
+        data[6] |= 1
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+        await self.fault(6, "jobs.finish", "My factory", job, "odf", encoded(bytes(data)))
+
+    async def test_a_name_that_no_file_can_have(self) -> None:
+        document = encoded((self.projects / "letter.odt").read_bytes())
+        for stem in ("a" * 255, "é" * 1000):
+            (name,) = await self.submit(filename=f"{stem}.odt", document=document)
+            await self.call("jobs.finish", "My factory", await self.poll(), "pdf", encoded(PDF))
+            (made,) = (await self.call("pfserver.status", name, 0))["artifacts"]
+            self.assertTrue(250 < len(made["name"].encode()) <= 255)
+            fetched = await self.call("pfserver.fetch", name, made["name"])
+            self.assertEqual(base64.b64decode(fetched["document"]), PDF)
+
+    async def test_a_result_that_cannot_be_kept_now(self) -> None:
+        (name,) = await self.submit()
+        job = await self.poll()
+
+        def refuse(*_paths: object) -> None:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self.root))
+
+        with patch.object(jobs, "link_or_copy", refuse):
+            text = await self.fault(-32500, "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        self.assertIn("could not be written: Permission denied", text)
+        self.assertEqual((await self.engine.job(job_id_of(name))).state, State.LEASED)
+        await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+
+    async def test_a_result_that_can_never_be_kept(self) -> None:
+        """What is a file where the output should go: no other result would do better."""
+        for cancelled in (False, True):
+            (name,) = await self.submit()
+            job = await self.poll()
+            if cancelled:
+                await self.call("pfserver.cancel", name)
+            broken = JobFailed(Number.OUTPUT_BROKEN, "the output could not be written: Not a directory")
+            with patch.object(self.engine._tools.outputs, "begin", side_effect=broken):
+                text = await self.fault(-32500, "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+            self.assertEqual(text, broken.text)
+            status = await self.call("pfserver.status", name, 0)
+            self.assertEqual(status["outcome"], "CANCELLED" if cancelled else "FAILED")
+            self.assertIn(broken.text, [message["text"] for message in status["messages"]])
+            await self.fault(4, "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+
     async def test_cancelled_meanwhile(self) -> None:
         (name,) = await self.submit()
         job = await self.poll()
         await self.call("pfserver.cancel", name)
         await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
         self.assertEqual((await self.engine.job(job_id_of(name))).outcome, Outcome.CANCELLED)
-
-
-class ChoiceTests(HttpCase):
-    """Who gets which job."""
-
-    factory = Factory(name="f", account="owner", workers=(Worker(application="Writer"),))
-
-    def job(self, number: int, account: str, priority: int = 0, **variables: str) -> Job:
-        variables = {"_sys_Application": "Writer", **{f"_sys_{name}": value for name, value in variables.items()}}
-        request = JobRequest(project="a.odt", variables=variables, account=account, priority=priority)
-        return Job(id=number, request=request)
-
-    async def test_fair_between_accounts(self) -> None:
-        waiting = [self.job(number, "busy") for number in range(1, 7)] + [self.job(7, "small"), self.job(8, "small")]
-        choice = FairChoice()
-        order = []
-        while waiting:
-            job = choice.chooser(self.factory)(waiting)
-            assert job is not None
-            choice.chosen(job)
-            waiting.remove(job)
-            order.append(job.id)
-        self.assertEqual(order, [1, 7, 2, 8, 3, 4, 5, 6])
-
-    async def test_priority_first(self) -> None:
-        choice = FairChoice()
-        waiting = [self.job(1, "a", priority=5), self.job(2, "a", priority=5), self.job(3, "b")]
-        choice.chosen(waiting[0])
-        job = choice.chooser(self.factory)(waiting[1:])
-        assert job is not None
-        self.assertEqual(job.id, 2)
-
-    async def test_own_factories_only(self) -> None:
-        self.assertTrue(can_do(self.factory, self.job(1, "somebody")))
-        self.assertFalse(can_do(self.factory, self.job(1, "somebody", OwnFactories="TRUE")))
-        self.assertTrue(can_do(self.factory, self.job(1, "owner", OwnFactories="TRUE")))
-        own = Factory(name="f", account="owner", own_only=True, workers=self.factory.workers)
-        self.assertFalse(can_do(own, self.job(1, "somebody")))
-        self.assertTrue(can_do(own, self.job(1, "owner")))
-
-    async def test_odd_jobs(self) -> None:
-        self.assertFalse(can_do(self.factory, Job(id=1, request=JobRequest(project="a.pf"))))
-        self.assertFalse(can_do(self.factory, self.job(1, "a", Pages="x")))
-        # What a factory cannot be told.
-        self.assertFalse(can_do(self.factory, self.job(1, "a", PdfStandard="a-2b")))
-        self.assertFalse(can_do(self.factory, self.job(1, "a", Secret="0" * 32)))

@@ -18,6 +18,7 @@ from pfserver.backends.office.listener import ListenerHung, ListenerLost, Listen
 from pfserver.backends.office.pool import Pool
 from pfserver.backends.office.programs import INSTALL_HINT
 from pfserver.documents.checks import MEDIA_TYPES, check_document, check_result, page_count
+from pfserver.documents.names import fitting_name
 from pfserver.documents.request import APPLICATION, DEFAULT_FORMAT, VERSION, Conversion, conversion_of, doctype_of
 from pfserver.documents.sources import Sources
 from pfserver.errors import BadProject, JobFailed, NotSupported, OutputUnavailable
@@ -147,9 +148,8 @@ class OfficeBackend:
             if not made.exists() or not made.stat().st_size:
                 raise BadProject("LibreOffice made nothing of the document")
             check_result(made, conversion.format or DEFAULT_FORMAT)
-            final = f"{stem}{made.suffix}"
-            if conversion.format == "png":
-                final = f"{stem}-{conversion.first + index:04d}.png"
+            number = f"-{conversion.first + index:04d}" if conversion.format == "png" else ""
+            final = fitting_name(stem, f"{number}{made.suffix}")
             shutil.move(made, output / final)
             size, pages = (output / final).stat().st_size, page_count(output / final)
             artifacts.append(Artifact(name=final, media_type=MEDIA_TYPES[made.suffix], size=size, pages=pages))

@@ -267,6 +267,13 @@ class FailureTests(Office):
         }.items():
             await self.assertFailure(ensureDeferred(backend.check(JobRequest(project=name))), error)
 
+    async def test_a_name_that_leaves_no_room_for_the_number_of_a_page(self) -> None:
+        stem = "é" * 125
+        samples.odt(self.root / f"{stem}.odt")
+        made = await self.convert(self.build(workers=1), f"{stem}.odt", OutputFormat="png")
+        [result] = made.folder.iterdir()
+        self.assertEqual(result.name, "é" * 123 + "-0001.png")
+
     async def test_nothing_is_fetched(self) -> None:
         """A document is a stranger's: it must not make the server read its own files, or call somebody."""
         calls: list[bytes] = []

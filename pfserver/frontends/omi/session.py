@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pfserver.errors import PFServerError
@@ -40,6 +42,9 @@ from pfserver.wire.omi import (
     parse_request,
 )
 
+#: After so many fetches from live globals, a few milliseconds, a message lets others have their turn.
+FETCHES = 100
+
 
 @frozen(kw_only=True)
 class Rooms:
@@ -49,6 +54,7 @@ class Rooms:
     keys: Keys
     locks: ILocks
     job_tree: JobTree
+    clock: IReactorTime
     cancel_operation: int = int(Operation.CANCEL_JOB)
 
 
@@ -111,11 +117,12 @@ class Session:
         place = reference.environment, reference.name, reference.subscripts
         return HeldLock(*place, self.number, client, self.agent.name, 1)
 
-    async def live(self, operation: int, reference: Reference) -> bytes:
+    def lock_tree(self) -> LockTree:
+        """What ``^%PFLOCK`` shows to this session now: the locks in environments that the agent may read."""
+        return LockTree(self._rooms.locks, partial(self.agent.may, READ))
+
+    async def live(self, operation: int, reference: Reference, tree: live.Tree) -> bytes:
         """The reply's fields to a fetch from a live global."""
-        tree: live.Tree = self._rooms.job_tree
-        if reference.name == b"%PFLOCK":
-            tree = LockTree([one for one in self._rooms.locks.held() if self.agent.may(READ, one.environment)])
         agreement = self.agreement
         return await live.answer(operation, reference, tree, limits=agreement.limits, wide=agreement.is_wide)
 
@@ -152,6 +159,9 @@ class _Mixed:
         self._updates = False
         self._later: list[tuple[int, Callable[[], Any]]] = []
         self._at_the_end: list[Callable[[], None]] = []
+        self._fetches = 0
+        # None wherever others may have had their turn.
+        self._lock_tree: LockTree | None = None
 
     async def answer(self) -> list[bytes]:
         """The responses."""
@@ -215,7 +225,7 @@ class _Mixed:
             session.closing = True
             self._at_the_end.append(session.end)
         elif isinstance(request, StartJob | JobStatus | CancelJob):
-            self._later.append((index, partial(session.job_request, request)))
+            self._later.append((index, partial(self._job, request)))
             return
         elif not isinstance(request, Status):
             raise OMIError(ErrorType.OPERATION_TYPE)
@@ -238,5 +248,18 @@ class _Mixed:
         for (index, _), answer in zip(self._steps, answers, strict=True):
             self._answers[index] = answer
 
+    async def _job(self, request: StartJob | JobStatus | CancelJob) -> tuple[int, bytes]:
+        self._lock_tree = None
+        return await self._session.job_request(request)
+
     async def _live(self, operation: int, reference: Reference) -> tuple[int, bytes]:
-        return 0, await self._session.live(operation, reference)
+        self._fetches += 1
+        if self._fetches % FETCHES == 0:
+            self._lock_tree = None
+            await deferLater(self._rooms.clock, 0)
+        tree: live.Tree
+        if reference.name == b"%PFLOCK":
+            tree = self._lock_tree = self._lock_tree or self._session.lock_tree()
+        else:
+            self._lock_tree, tree = None, self._rooms.job_tree
+        return 0, await self._session.live(operation, reference, tree)

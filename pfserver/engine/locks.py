@@ -20,13 +20,13 @@ from pfserver.engine.order import SortedKeys
 from pfserver.interfaces import ILocks
 from pfserver.model import HeldLock
 
-#: Bytes that all locks together may take: with short names some 400,000 locks, when M applications hold hundreds.
+#: Bytes that all locks together may take: some 350,000 locks on short names, where M applications hold hundreds.
 ALL_BYTES = 256 << 20
-#: Bytes that the locks of one session may take, some 50,000 locks: so many sessions have to go wrong before others get
+#: Bytes that the locks of one session may take, some 45,000 locks: so many sessions have to go wrong before others get
 #: none, and when a session ends, its locks are free within a part of a second.
 SESSION_BYTES = 32 << 20
 #: What a lock takes besides its key and its client's $Job, which may have no other lock; measured with 64-bit CPython.
-LOCK_BYTES = 600
+LOCK_BYTES = 700
 
 #: Ends a name or a subscript in a key. What is zero in them is followed by a 1: so no other string holds this, and it
 #: is less than all that may follow a subscript's beginning.
@@ -97,11 +97,12 @@ class LockTable:
             self._counts[key] = count + 1
             return True
         place, before, after = self._order.around(key)
-        if before is not None and self._held[before] is not owner and self._is_below_another(path, owner):
+        if before is not None and self._held[before] is not owner and self._is_below_another(path, before, owner):
             return False
         if after is not None and after.startswith(key) and self._is_above_another(key, owner):
             return False
-        size, size_of_session = _size(key, client), self._sizes.get(session, 0)
+        size = LOCK_BYTES + len(key) + len(client)
+        size_of_session = self._sizes.get(session, 0)
         if self._size + size > self._most or size_of_session + size > self._most_of_session:
             return False
         if owners is None:
@@ -137,21 +138,23 @@ class LockTable:
     def release(self, session: int, client: bytes | None = None) -> None:
         """See ``ILocks``."""
         owners = self._owners.get(session, {})
-        for owner in [owner for one, owner in owners.items() if client in (None, one)]:
+        for one in list(owners) if client is None else [client] if client in owners else []:
+            owner = owners[one]
             for key in owner.walk(b""):
                 self._counts.pop(key, None)
                 self._forget(key, owner)
             self._end(owner)
 
-    def _is_below_another(self, path: Sequence[bytes], owner: _Owner | None) -> bool:
-        """Whether somebody else has a lock above."""
-        if len(path) > 2:
-            above = _key(path[:1])
-            for part in path[1:-1]:
-                above += _key((part,))
-                holder = self._held.get(above)
-                if holder is not None:
-                    return holder is not owner
+    def _is_below_another(self, path: Sequence[bytes], before: bytes, owner: _Owner | None) -> bool:
+        """Whether somebody else has a lock above: what comes just before is that lock, or below it, too."""
+        above = _key(path[:2])
+        for part in path[2:]:
+            if not before.startswith(above):
+                return False
+            holder = self._held.get(above)
+            if holder is not None:
+                return holder is not owner
+            above += _key((part,))
         return False
 
     def _is_above_another(self, key: bytes, owner: _Owner | None) -> bool:
@@ -164,7 +167,7 @@ class LockTable:
         """A lock is nobody's; its owner still has its key."""
         del self._held[key]
         self._order.remove(key)
-        size = _size(key, owner.client)
+        size = LOCK_BYTES + len(key) + len(owner.client)
         self._size -= size
         self._sizes[owner.session] -= size
         environment = key[: key.index(_END)]
@@ -199,7 +202,3 @@ def _key(path: Sequence[bytes]) -> bytes:
 
 def _plain(part: bytes) -> bytes:
     return part.replace(b"\0\1", b"\0")
-
-
-def _size(key: bytes, client: bytes) -> int:
-    return LOCK_BYTES + len(key) + len(client)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
-from operator import itemgetter
 
 #: A block of more keys than this is halved: moving so many pointers costs less than finding the place among them.
 BLOCK = 1_000
-
-_last = itemgetter(-1)
 
 #: The number of a block, and of a key in it.
 Place = tuple[int, int]
@@ -22,11 +19,13 @@ class SortedKeys:
     A place is good until the next change.
     """
 
-    __slots__ = ("_blocks",)
+    __slots__ = ("_blocks", "_bounds")
 
     def __init__(self) -> None:
         # None of them is empty.
         self._blocks: list[list[bytes]] = []
+        # Between two blocks one that is not less than all in the first, and less than all in the second.
+        self._bounds: list[bytes] = []
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks))
@@ -36,14 +35,16 @@ class SortedKeys:
 
     def around(self, key: bytes) -> tuple[Place, bytes | None, bytes | None]:
         """The place of a key that is not there, the one before it and the one behind it."""
-        place = number, index = self._place(key)
         blocks = self._blocks
         if not blocks:
-            return place, None, None
+            return (0, 0), None, None
+        number = bisect_left(self._bounds, key)
         block = blocks[number]
+        index = bisect_left(block, key)
         before = block[index - 1] if index else blocks[number - 1][-1] if number else None
-        # Only behind the last block's end is nothing, see _place.
-        return place, before, block[index] if index < len(block) else None
+        if index < len(block):
+            return (number, index), before, block[index]
+        return (number, index), before, blocks[number + 1][0] if number + 1 < len(blocks) else None
 
     def kept(self, key: bytes) -> bytes:
         """The key that is there and equal to this one."""
@@ -62,14 +63,18 @@ class SortedKeys:
         if len(block) > BLOCK:
             blocks.insert(number + 1, block[BLOCK // 2 :])
             del block[BLOCK // 2 :]
+            self._bounds.insert(number, block[-1])
 
     def remove(self, key: bytes) -> None:
         """Take a key, which is there, away."""
-        number, index = self._place(key)
+        number = bisect_left(self._bounds, key)
         block = self._blocks[number]
-        del block[index]
+        del block[bisect_left(block, key)]
         if not block:
             del self._blocks[number]
+            if self._bounds:
+                # The one behind it, or before it where it was the last.
+                del self._bounds[min(number, len(self._bounds) - 1)]
 
     def count(self, start: bytes, end: bytes) -> int:
         """How many keys are not less than ``start``, but less than ``end``."""
@@ -88,12 +93,8 @@ class SortedKeys:
 
     def _place(self, key: bytes) -> Place:
         """Where a key is, or would be: behind all that are less."""
-        blocks = self._blocks
-        if len(blocks) > 1:
-            # What is greater than all belongs to the last block's end.
-            number = bisect_left(blocks, key, 0, len(blocks) - 1, key=_last)
-            return number, bisect_left(blocks[number], key)
-        return 0, bisect_left(blocks[0], key) if blocks else 0
+        number = bisect_left(self._bounds, key)
+        return number, bisect_left(self._blocks[number], key) if self._blocks else 0
 
     def _rank(self, key: bytes) -> int:
         number, index = self._place(key)

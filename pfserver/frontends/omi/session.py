@@ -42,8 +42,9 @@ from pfserver.wire.omi import (
     parse_request,
 )
 
-#: After so many fetches from live globals, a few milliseconds, a message lets others have their turn.
-FETCHES = 100
+#: After so many fetches from live globals a message lets others have their turn: they take a millisecond or two, and
+#: some 25 where each writes the longest of references.
+FETCHES = 25
 
 
 @frozen(kw_only=True)

@@ -226,7 +226,7 @@ class _Mixed:
             session.closing = True
             self._at_the_end.append(session.end)
         elif isinstance(request, StartJob | JobStatus | CancelJob):
-            self._later.append((index, partial(self._job, request)))
+            self._later.append((index, partial(self._job_request, request)))
             return
         elif not isinstance(request, Status):
             raise OMIError(ErrorType.OPERATION_TYPE)
@@ -249,7 +249,7 @@ class _Mixed:
         for (index, _), answer in zip(self._steps, answers, strict=True):
             self._answers[index] = answer
 
-    async def _job(self, request: StartJob | JobStatus | CancelJob) -> tuple[int, bytes]:
+    async def _job_request(self, request: StartJob | JobStatus | CancelJob) -> tuple[int, bytes]:
         self._lock_tree = None
         return await self._session.job_request(request)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -108,13 +108,20 @@ class IGlobalsUpdate(IGlobalsView):
 class ILocks(Interface):
     """The names that M clients have locked. In memory: a lock lives as long as its session."""
 
-    def held() -> Sequence[HeldLock]:
-        """All locks, by environment, name and subscripts."""
+    def held(start: int = 0, most: int | None = None, environment: bytes | None = None) -> Sequence[HeldLock]:
+        """Locks by environment, name and subscripts: so many of them (None: all) without the first ``start``.
+
+        Of one environment alone where that is named.
+        """
+
+    def environments() -> Mapping[bytes, int]:
+        """How many locks there are in each environment that has some, in order."""
 
     def take(lock: HeldLock) -> bool:
         """Lock a name once more for its owner (``count`` is ignored); False where somebody else's lock is in the way.
 
-        In the way are locks of other owners (session and client) on the same name, above it and below it.
+        In the way are locks of other owners (session and client) on the same name, above it and below it. False, too,
+        where the locks of the session, or all of them, take as much memory as they may.
         """
 
     def give_back(lock: HeldLock) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from pfserver.frontends.http.methods import Context, Registry
 from pfserver.interfaces import ILocks
 from pfserver.model import HeldLock
@@ -36,7 +34,7 @@ class LockMethods:
         context.caller.expect(ADMIN)
         if after < 0:
             raise Fault(BAD_PARAMS, "after is not negative")
-        return [_shown(lock) for lock in islice(self._locks.held(), after, after + LOCKS)]
+        return [_shown(lock) for lock in self._locks.held(after, LOCKS)]
 
 
 def _shown(lock: HeldLock) -> Value:

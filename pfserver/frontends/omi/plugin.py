@@ -204,6 +204,7 @@ class OMIFrontEndPlugin:
             keys=keys,
             locks=services.locks,
             job_tree=JobTree(services.engine),
+            clock=services.clock,
             cancel_operation=configured.cancel_operation,
         )
         # No version: it is told before anybody has said who they are.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from pfserver.errors import NoSuchJob
 from pfserver.frontends.omi.live import Path, number_of, step_in, step_in_numbers
-from pfserver.interfaces import IEngine
+from pfserver.interfaces import IEngine, ILocks
 from pfserver.model import Artifact, HeldLock, Job, State
 from pfserver.wire.omi.written import write_reference
 
@@ -108,36 +110,52 @@ def _field(job: Job, field: bytes) -> bytes | None:
 
 
 class LockTree:
-    """``^%PFLOCK(n,field)``: locks in their order."""
+    """``^%PFLOCK(n,field)``: locks in their order.
 
-    def __init__(self, locks: Sequence[HeldLock]) -> None:
+    How many locks each environment has is seen once: this is for fetches between which nobody takes or gives back any.
+
+    :param readable: whether the locks in an environment are told.
+    """
+
+    def __init__(self, locks: ILocks, readable: Callable[[bytes], bool]) -> None:
         self._locks = locks
+        counts = {one: count for one, count in locks.environments().items() if readable(one)}
+        self._environments = list(counts)
+        # The last lock's number in each.
+        self._lasts = list(accumulate(counts.values()))
 
     async def value(self, path: Path) -> bytes | None:
         """See ``Tree``."""
-        lock = self._lock(path[0]) if len(path) == 2 else None
-        if lock is None:
+        if len(path) != 2 or path[1] not in _LOCK_FIELDS or (lock := self._lock(path[0])) is None:
             return None
+        if path[1] == b"reference":
+            return write_reference(lock.name, lock.subscripts)
         values = {
             b"agent": lock.agent.encode(),
             b"client": lock.client,
             b"count": b"%d" % lock.count,
             b"environment": lock.environment,
-            b"reference": write_reference(lock.name, lock.subscripts),
             b"session": b"%d" % lock.session,
         }
-        return values.get(path[1])
+        return values[path[1]]
 
     async def step(self, path: Path, after: bytes, reverse: bool) -> bytes:
         """See ``Tree``."""
         if not path:
-            return step_in_numbers(len(self._locks), after, reverse)
+            return step_in_numbers(self._last, after, reverse)
         if len(path) == 1 and self._lock(path[0]) is not None:
             return step_in(_LOCK_FIELDS, after, reverse)
         return b""
 
+    @property
+    def _last(self) -> int:
+        return self._lasts[-1] if self._lasts else 0
+
     def _lock(self, subscript: bytes) -> HeldLock | None:
         number = number_of(subscript)
-        if number is None or number != int(number) or not 1 <= number <= len(self._locks):
+        if number is None or number != int(number) or not 1 <= number <= self._last:
             return None
-        return self._locks[int(number) - 1]
+        place = bisect_left(self._lasts, number)
+        before = self._lasts[place - 1] if place else 0
+        (lock,) = self._locks.held(int(number) - before - 1, 1, self._environments[place])
+        return lock

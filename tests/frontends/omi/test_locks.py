@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from pfserver.frontends.omi.mixed import FETCHES
 from pfserver.wire.omi import (
     Disconnect,
     Done,
@@ -13,19 +16,28 @@ from pfserver.wire.omi import (
     GetReply,
     Lock,
     LockReply,
+    Operation,
     Order,
     OrderReply,
     Query,
     QueryReply,
+    ReverseOrder,
     Set,
     Unlock,
     UnlockAll,
     UnlockClient,
     bunch,
+    parse_reply,
+    split_bunch,
+    split_response,
 )
 from tests.frontends.omi.support import Circuit, OMICase, ref
 
 GRANTED, REFUSED = LockReply(1), LockReply(0)
+
+
+def listed(*path: bytes | str | int) -> Any:
+    return ref(*path, name=b"%PFLOCK")
 
 
 class LockTests(OMICase):
@@ -142,3 +154,59 @@ class LockTests(OMICase):
         one.send(bunch([one.packed(part) for part in (UnlockClient(b"1"), Lock(ref(1), b"1"), Set(ref(1), b"v"))]))
         await self.until(lambda: bool(written))
         self.assertEqual(self.locks.held(), [])
+
+    async def test_fetches_of_one_message_look_at_the_table_once(self) -> None:
+        one = await self.session()
+        await self.take(one, 1)
+        environments, looked = self.locks.environments, []
+        self.patch(self.locks, "environments", lambda: looked.append(1) or environments())
+        self.patch(self.locks, "held", partial(self.few, self.locks.held))
+        answers = await one.ask_all([Get(listed(1, "count"))] * (FETCHES - 1))
+        self.assertEqual([answer for _, answer in answers], [GetReply(1, b"1")] * (FETCHES - 1))
+        self.assertEqual(len(looked), 1)
+
+    def few(self, held: Any, start: int = 0, most: int | None = None, environment: bytes | None = None) -> Any:
+        self.assertEqual(most, 1)
+        return held(start, most, environment)
+
+    async def test_others_have_their_turn_amid_many_fetches(self) -> None:
+        one, two = await self.session(), await self.session()
+        await self.take(two, 1)
+        waiting = len(self.time.getDelayedCalls())
+        one.send(bunch([one.packed(request) for request in [Get(listed(1, "count"))] * (2 * FETCHES - 1)]))
+        reply = one.next()
+        await self.until(lambda: len(self.time.getDelayedCalls()) > waiting)
+        self.assertEqual(await self.take(two, 1), GRANTED)
+        self.assertFalse(reply.called)
+        self.time.advance(0)
+        counts = [parse_reply(Operation.GET, split_response(answer)[1]) for answer in split_bunch(await reply)]
+        told = [b"1"] * (FETCHES - 1) + [b"2"] * FETCHES
+        self.assertEqual(counts, [GetReply(1, count) for count in told])
+
+
+class RightsTests(OMICase):
+    frontend_options: Mapping[str, Any] = {
+        "agents": {
+            "all": {"password": "x"},
+            "some": {"password": "x", "environments": {"b": [], "*": ["read"]}},
+        },
+    }
+
+    async def test_only_what_may_be_read_is_listed(self) -> None:
+        every = await self.session(agent=b"all", password=b"x")
+        some = await self.session(agent=b"some", password=b"x")
+        for environment in (b"a", b"b", b"c"):
+            for number in (1, 2):
+                await every.ask(Lock(ref(number, environment=environment), b"1"))
+        for circuit, environments in ((every, b"aabbcc"), (some, b"aacc")):
+            walked = []
+            for number, environment in enumerate(environments, start=1):
+                reply = await circuit.ask(Get(listed(number, "environment")))
+                self.assertEqual(reply, GetReply(1, bytes([environment])))
+                reply = await circuit.ask(Get(listed(number, "reference")))
+                self.assertEqual(reply, GetReply(1, b"^X(1)" if number % 2 else b"^X(2)"))
+                walked.append(await circuit.ask(Order(listed(number))))
+            last = len(environments)
+            self.assertEqual(walked, [*[OrderReply(b"%d" % one) for one in range(2, last + 1)], OrderReply(b"")])
+            self.assertEqual(await circuit.ask(ReverseOrder(listed(""))), OrderReply(b"%d" % last))
+            self.assertEqual(await circuit.ask(Get(listed(last + 1, "count"))), GetReply(0, b""))

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from pfserver.frontends.omi.session import Session, _Mixed
+from pfserver.frontends.omi.mixed import Mixed
+from pfserver.frontends.omi.session import Session
 from pfserver.wire.omi import (
     Define,
     Get,
@@ -72,7 +73,7 @@ class PathTests(OMICase):
             assert long is not None
             [response] = self.successResultOf(long) if isinstance(long, Deferred) else long
             taken.add(response[3])
-            mixed = Deferred.fromCoroutine(_Mixed(session, session._rooms, [part]).answer())
+            mixed = Deferred.fromCoroutine(Mixed(session, session._rooms, [part]).answer())
             self.assertEqual(list(self.successResultOf(mixed)), [response])
             # The short way is for what is not refused; the second time it is remembered.
             short = None if response[3] else message(response)

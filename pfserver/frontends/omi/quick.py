@@ -12,7 +12,9 @@ from struct import Struct
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from pfserver.errors import StoreUnavailable
 from pfserver.frontends.omi.data import Data, Decode, Step, fail
 from pfserver.frontends.omi.keys import LiveReference
 from pfserver.frontends.omi.responses import FINE, alone, bunched, error_response, room_for
@@ -76,7 +78,7 @@ class Quick:
                     if isinstance(answered, Deferred):
                         return answered.addCallback(alone, self._limit)
                     return alone(answered, self._limit)
-        except (OMIError, LiveReference):
+        except (OMIError, LiveReference, StoreUnavailable):
             return None
         length = _HEADER + len(body)
         ids = data[start + 8 : start + _HEADER]
@@ -115,7 +117,10 @@ class Quick:
         if updates:
             return self._written(data, spans, steps, longs)
         room = room_for(len(spans), longs, self._limit)
-        answered: list[bytes] = self._read(partial(run_steps, data, spans, steps, room, self.values))
+        try:
+            answered: list[bytes] = self._read(partial(run_steps, data, spans, steps, room, self.values))
+        except StoreUnavailable:
+            return self._refuse(Failure(), [data[begin:end] for begin, end in spans])
         return answered
 
     def _is_whole(self, data: bytes, size: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 
 from pfserver.errors import StoreUnavailable
+from pfserver.store.globals import Globals
 from pfserver.wire.omi import (
     CancelJob,
     Define,
@@ -248,6 +249,17 @@ class UnavailableTests(OMICase):
         self.assertEqual([answer for _, answer in answers], [6, 6, Done()])
         with self.assertRaises(StoreUnavailable):
             await self.globals.write(lambda update: None)
+
+    async def test_what_cannot_be_read_is_an_error_too(self) -> None:
+        def read(_: Globals, function: Any, *arguments: Any) -> Any:
+            raise StoreUnavailable("globals cannot be read: the disk is gone")
+
+        self.patch(Globals, "read", read)
+        circuit = await self.session()
+        self.assertEqual(await circuit.ask(Get(ref(1))), 6)
+        for last, answer in ((Get(ref(2)), 6), (Lock(ref(1), b"9"), LockReply(1))):
+            answers = await circuit.ask_all([Get(ref(1)), last])
+            self.assertEqual([answer for _, answer in answers], [6, answer])
 
     async def test_no_job_begins_or_ends_whose_updates_were_refused(self) -> None:
         """Locks were taken before and stay; what only asks is answered."""

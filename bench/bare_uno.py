@@ -1,7 +1,7 @@
 """Bare UNO calls: load, store, close, nothing else; a program for the Python that has the ``uno`` module.
 
-Arguments: the document's path, its type, a folder for the profile and the results, how many conversions. Prints the
-milliseconds of each as JSON.
+Arguments: the document's path, its type, a folder for the profile and the results, how many conversions, the seconds
+between two of them. Prints the milliseconds of each as JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import unoworker
 
 
 def main() -> None:
-    document, doctype, folder, count = sys.argv[1:]
+    document, doctype, folder, count, pause = sys.argv[1:]
     os.setsid()
     Path(folder).mkdir()
     options = {"profile": f"{folder}/profile", "soffice": shutil.which("soffice"), "pipe": f"bench-{os.getpid()}"}
@@ -29,6 +29,7 @@ def main() -> None:
     job |= {"pages": "", "password": "", "pdf_standard": ""}
     times = []
     for _ in range(int(count)):
+        time.sleep(float(pause))
         begin = time.perf_counter()
         engine.convert(job)
         engine.rest()

@@ -37,6 +37,8 @@ from tests.support.process import ServerProcess  # noqa: E402
 ADDED_MS, ABOVE_MIB, POLL_RATIO = 15.0, 40.0, 3.0
 
 MIB = 1024 * 1024
+#: Seconds: about as long as LibreOffice rests between two conversions by a factory.
+PAUSE = 0.03
 #: Factories that poll at once; SimpleXMLRPCServer lets five wait.
 FACTORIES = 4
 
@@ -83,11 +85,13 @@ def submit(client: XMLRPCClient, path: Path) -> None:
 def overhead(folder: Path, count: int, repeat: int) -> None:
     """Rounds of bare calls and of conversions by a factory, one after the other."""
     document = samples.odt(folder / "letter.odt")
-    bare, whole, row = [], [], []
+    bare, rested, whole, row = [], [], [], []
     with server_of(folder / "overhead") as (server, client):
         url = "http://{}:{}".format(*server.addresses["http"])
         for index in range(repeat):
             bare.append(statistics.median(bare_calls(document, folder / f"bare-{index}", count)))
+            after_a_pause = bare_calls(document, folder / f"rested-{index}", count // 4, PAUSE)
+            rested.append(statistics.median(after_a_pause))
             factory = FactoryProcess(folder / f"factory-{index}", url, NAME, "--jobs", "1", "--poll", "0.05")
             try:
                 one, rows = by_factory(factory, client, document, count)
@@ -98,6 +102,7 @@ def overhead(folder: Path, count: int, repeat: int) -> None:
     added = [one - other for one, other in zip(whole, bare, strict=True)]
     print(f"a one-page odt, {repeat} rounds of {count} conversions, medians")
     print(f"       bare UNO call: {statistics.median(bare):6.1f} ms")
+    print(f" after a pause of {PAUSE * 1000:.0f} ms: {statistics.median(rested):6.1f} ms")
     print(f"  jobs.poll … finish: {statistics.median(whole):6.1f} ms, one job alone")
     print(f"         added by us: {statistics.median(added):6.1f} ms   target: at most {ADDED_MS:.0f}")
     print(f"     many in a row: {statistics.median(row):8.1f} ms from one result to the next, one LibreOffice")
@@ -116,10 +121,10 @@ def by_factory(factory: FactoryProcess, client: XMLRPCClient, document: Path, co
     return statistics.median(alone), statistics.median([(b - a) * 1000 for a, b in pairwise(times)])
 
 
-def bare_calls(document: Path, folder: Path, count: int) -> list[float]:
-    """Milliseconds of bare UNO calls, warm."""
+def bare_calls(document: Path, folder: Path, count: int, pause: float = 0) -> list[float]:
+    """Milliseconds of bare UNO calls, warm, with so many seconds between two of them."""
     script = str(Path(__file__).with_name("bare_uno.py"))
-    command = [UNO_PYTHON, script, str(document), "odt", str(folder), str(count + 5)]
+    command = [UNO_PYTHON, script, str(document), "odt", str(folder), str(count + 5), str(pause)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     times: list[float] = json.loads(process.stdout.readline())

@@ -69,11 +69,16 @@ class OMIClient:
 
     @classmethod
     async def connect(
-        cls, endpoint: IStreamClientEndpoint, login: Login | None = None, *, reactor: Any = None, seconds: float = 30.0
+        cls,
+        endpoint: IStreamClientEndpoint,
+        login: Login | None = None,
+        *,
+        reactor: Any = None,
+        seconds: float | None = 30.0,
     ) -> OMIClient:
         """A session, with the first of the login's versions that the server speaks.
 
-        ``seconds`` is how long an answer may take: to the connect, and to each message later on. Raises
+        ``seconds`` is how long the server may be silent while an answer is due, None for ever. Raises
         ``NoServer``, and ``ServerRefused`` where the agent is not let in.
         """
         login = login or Login()
@@ -88,7 +93,13 @@ class OMIClient:
 
     @classmethod
     async def at(
-        cls, host: str, port: int = 8009, login: Login | None = None, *, reactor: Any = None, seconds: float = 30.0
+        cls,
+        host: str,
+        port: int = 8009,
+        login: Login | None = None,
+        *,
+        reactor: Any = None,
+        seconds: float | None = 30.0,
     ) -> OMIClient:
         """A session with the server at a host and port."""
         endpoint = HostnameEndpoint(_reactor(reactor), host, port)

@@ -34,7 +34,7 @@ class AgentProtocol(Protocol):
     :param seconds: how long the answer to a message may take; then the circuit is aborted.
     """
 
-    def __init__(self, conversation: OMIConversation, clock: Any, seconds: float) -> None:
+    def __init__(self, conversation: OMIConversation, clock: Any, seconds: float | None) -> None:
         self.conversation = conversation
         self.connecting: Deferred[None] = Deferred()
         self.closed: Deferred[None] = Deferred()
@@ -71,6 +71,9 @@ class AgentProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Answers, or a part of them."""
+        if self._timer is not None and self._seconds is not None:
+            self._timer.cancel()
+            self._timer = self._clock.callLater(self._seconds, self._late)
         try:
             messages = self.conversation.feed(data)
         except NoServer as error:
@@ -112,7 +115,8 @@ class AgentProtocol(Protocol):
         self._write(self.conversation.message([call.request for call in self._sent]))
 
     def _write(self, data: bytes) -> None:
-        self._timer = self._clock.callLater(self._seconds, self._late)
+        if self._seconds is not None:
+            self._timer = self._clock.callLater(self._seconds, self._late)
         assert self.transport is not None
         self.transport.write(data)
 
@@ -133,6 +137,10 @@ class AgentProtocol(Protocol):
         self._send()
 
     def _late(self) -> None:
+        # Where it was this program that stood still, the answer may lie in the socket: it is looked at first.
+        self._timer = self._clock.callLater(0, self._too_late)
+
+    def _too_late(self) -> None:
         self._timer = None
         self._fail_all(NoServer("the server did not answer in time"))
         self.abort()
@@ -155,7 +163,7 @@ class AgentProtocol(Protocol):
 
 
 async def open_circuit(
-    endpoint: IStreamClientEndpoint, login: Login, version: int, clock: Any, seconds: float
+    endpoint: IStreamClientEndpoint, login: Login, version: int, clock: Any, seconds: float | None
 ) -> AgentProtocol:
     """A circuit whose session has begun. Raises ``NoServer``, ``ServerRefused``; whatever it raises, none is left."""
     protocol = AgentProtocol(OMIConversation(login.connect(version)), clock, seconds)

@@ -36,6 +36,9 @@ BUNCH = 500
 #: What a message's length and count take of it, and what a length and a header, for each request.
 _MESSAGE, _OVERHEAD = 4 + 2, 4 + 12
 
+#: Bytes of an answer with the longest sum of two numbers.
+_SUM = 2 + 64
+
 _TEXTS = {**ERROR_TEXTS, ErrorType.VALUE_TOO_LONG: "value too long, or all values of a message together"}
 
 
@@ -165,10 +168,13 @@ class OMIConversation:
         """How many of the first requests go into one message; at least one."""
         if not self.is_bunched or self.connected is None:
             return 1
-        room, count = self.connected.message - _MESSAGE, 0
-        for _, body in requests:
+        room = answer_room = self.connected.message - _MESSAGE
+        count = 0
+        for operation, body in requests:
             room -= _OVERHEAD + len(body)
-            if room < 0 or count == BUNCH:
+            # Sums that do not fit are refused all together. Values that do not fit are asked for again.
+            answer_room -= _OVERHEAD + (_SUM if operation == Operation.INCREMENT else 0)
+            if room < 0 or answer_room < 0 or count == BUNCH:
                 break
             count += 1
         return max(count, 1)

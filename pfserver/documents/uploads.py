@@ -26,7 +26,8 @@ class Uploads:
 
     def __init__(self, state: Path) -> None:
         self._folder = state / "uploads"
-        self._incoming = state / "incoming"
+        # On the same disk, wherever that is.
+        self._incoming = self._folder / "incoming"
 
     def create(self) -> tuple[str, Path]:
         """A fresh name and where its file goes while it arrives; the folder exists."""
@@ -82,7 +83,8 @@ class Uploads:
 
     def names(self) -> list[str]:
         """Names of all files."""
-        return [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
+        found = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
+        return [name for name in found if _NAME.fullmatch(name)]
 
     def sweep(self, candidates: Collection[str], used: Collection[str]) -> int:
         """Remove those candidates that nobody uses; gives how many."""

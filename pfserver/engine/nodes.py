@@ -110,7 +110,7 @@ class Nodes:
         for job in await self._tools.store.abandoned(self._tools.node):
             if self._is_watching and not self._at_work(job.id):
                 if (job.id, job.attempts) in before:
-                    await self._take_up_one(job, "the server did not hear that the job is its own", refund=False)
+                    await self._take_up_one(job, "the server did not hear that the job is its own", refund=True)
                 else:
                     self._unknown.add((job.id, job.attempts))
 
@@ -135,7 +135,12 @@ class Nodes:
             outcome = Outcome.FAILED
             told = [texts.attempts_spent(job, reason)]
         if outcome is None:
-            await take_output_away(tools, job)
+            if job.node == tools.node:
+                await take_output_away(tools, job)
+            else:
+                # Where the other only stood still it may end the job in this moment: its output is not ours to remove,
+                # and that of the next attempt takes its place.
+                await tools.in_thread(tools.outputs.discard, job)
             await tools.store.requeue(job.id, node=job.node, messages=[texts.retry(reason)], refund=refund)
             self._wake(job.request.queue)
         else:

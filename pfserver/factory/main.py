@@ -20,6 +20,7 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
+from pfserver.backends.office.pool import PoolOptions
 from pfserver.backends.office.programs import INSTALL_HINT, find_programs
 from pfserver.errors import ConfigurationError
 from pfserver.factory.calls import Calls
@@ -60,6 +61,10 @@ class FactorySettings:
     """Jobs at once; 0: one a core with LibreOffice, else one."""
     timeout: float = 60.0
     """Seconds that one document may take."""
+    confine: bool = True
+    """Whether LibreOffice sees nothing but programs, fonts, its profile and its documents."""
+    readable: tuple[Path, ...] = ()
+    """What it sees besides; absolute."""
     document_mib: int = 256
     """The largest document, in MiB."""
     options: FactoryOptions = field(factory=FactoryOptions)
@@ -88,8 +93,14 @@ def build_renderer(settings: FactorySettings, reactor: Any) -> IRenderer:
     programs = find_programs({})
     if not programs.soffice:
         raise ConfigurationError(INSTALL_HINT)
-    state, jobs = settings.state.absolute(), settings.jobs or cores()
-    return OfficeRenderer(reactor, programs, state / "profiles", state / "jobs", jobs=jobs, timeout=settings.timeout)
+    state = settings.state.absolute()
+    options = PoolOptions(
+        size=settings.jobs or cores(),
+        timeout=settings.timeout,
+        confine=settings.confine,
+        readable=settings.readable,
+    )
+    return OfficeRenderer(reactor, programs, state / "profiles", state / "jobs", options)
 
 
 def run(settings: FactorySettings, *, as_json: bool) -> None:

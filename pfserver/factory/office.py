@@ -35,12 +35,10 @@ class OfficeRenderer:
     :param work: holds the folders of all jobs.
     """
 
-    def __init__(
-        self, reactor: Any, programs: Programs, folder: Path, work: Path, *, jobs: int, timeout: float
-    ) -> None:
-        self.jobs = jobs
+    def __init__(self, reactor: Any, programs: Programs, folder: Path, work: Path, options: PoolOptions) -> None:
+        self.jobs = options.size
         self._reactor = reactor
-        self._pool = Pool(reactor, reactor, programs, folder, work, PoolOptions(size=jobs, timeout=timeout))
+        self._pool = Pool(reactor, reactor, programs, folder, work, options)
 
     async def render(self, folder: TaskFolder) -> Path:
         """See ``IRenderer``."""

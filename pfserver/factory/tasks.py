@@ -165,7 +165,8 @@ class TaskFolder:
         gone = self.path.with_name(f"gone-{token_hex(8)}")
         try:
             self.path.rename(gone)
-        except FileNotFoundError:
+        except OSError:
+            # It is gone; or its disk is, and nothing can be done about that here.
             return
         shutil.rmtree(gone, ignore_errors=True)
 

@@ -152,7 +152,7 @@ class Workbench:
             await self._sending.acquire()
             try:
                 room.release()
-                return await self._persist(lambda: self._server.finish(task, *result))
+                return await self._persist(task, lambda: self._server.finish(task, *result))
             finally:
                 self._sending.release()
         finally:
@@ -245,7 +245,7 @@ class Workbench:
         how = "" if released else "; the server gives it to others when its lock runs out"
         self._news.event("released", f"{task.filename}: {reason}{how}", task)
 
-    async def _persist(self, call: Callable[[], Awaitable[str]]) -> str:
+    async def _persist(self, task: Task, call: Callable[[], Awaitable[str]]) -> str:
         """Call until the server has answered. Raises ``Fault`` and ``Refused``."""
         pauses = Pauses(0.2, self._options.retry, self._chance)
         last = self._reactor.seconds() + PERSISTENCE
@@ -262,8 +262,12 @@ class Workbench:
             except Fault as fault:
                 now = self._reactor.seconds()
                 failing_since = now if failing_since is None else failing_since
-                if fault.code != INTERNAL or now >= failing_since + FAILING_PATIENCE:
+                if fault.code != INTERNAL:
                     raise
+                if now >= failing_since + FAILING_PATIENCE:
+                    if await self._answers(task):
+                        raise
+                    failing_since = None
                 problem = fault.text
             else:
                 self._news.reached()
@@ -271,6 +275,16 @@ class Workbench:
             pause = pauses.next()
             self._news.lost(f"{problem}; next try in {pause:.0f} s")
             await deferLater(self._reactor, pause)
+
+    async def _answers(self, task: Task) -> bool:
+        """Whether the server takes other calls for a job than its result: then it is the result's fault."""
+        try:
+            await self._server.renew(task)
+        except (ServerAway, Refused):
+            return False
+        except Fault as fault:
+            return fault.code != INTERNAL
+        return True
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)

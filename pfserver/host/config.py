@@ -75,7 +75,8 @@ class Configuration:
         if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
             return None
         # SQLite's own kind of URL, "file:/srv/jobs.sqlite", which SQLAlchemy passes on.
-        return Path(unquote(urlsplit(url.database).path) if "uri" in url.query else url.database)
+        path = unquote(urlsplit(url.database).path) if "uri" in url.query else url.database
+        return None if path == ":memory:" or url.query.get("mode") == "memory" else Path(path)
 
 
 def load(path: Path | None, overrides: Mapping[str, Any], frontends: Sequence[str]) -> Configuration:

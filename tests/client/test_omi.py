@@ -208,7 +208,7 @@ class LimitTests(OMICase):
         clock = Clock()
         connecting = ensureDeferred(OMIClient.connect(endpoint, reactor=clock, seconds=5))
         await server.heard
-        clock.advance(5)
+        clock.pump([5, 0])
         error = await self.assertFailure(connecting, NoServer)
         self.assertIn("in time", str(error))
         await server.lost
@@ -234,11 +234,33 @@ class LimitTests(OMICase):
         calls.append(client.get("X"))
         clock.advance(4)
         self.assertFalse(any(call.called for call in calls))
-        clock.advance(1)
+        clock.pump([1, 0])
         for call in [*calls, client.get("X")]:
             await self.assertFailure(call, NoServer)
         await client._protocol.closed
         held.callback(None)
+
+    async def test_an_answer_that_lies_in_the_socket_is_in_time(self) -> None:
+        """Where it was the program that stood still."""
+        clock = Clock()
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        client = await OMIClient.connect(endpoint, reactor=clock, seconds=5)
+        call = client.get("X")
+        clock.advance(0)
+        # The reactor calls what is due before it looks at sockets.
+        clock.getDelayedCalls()[0].cancel()
+        client._protocol._late()
+        self.assertEqual(await call, None)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    async def test_no_limit(self) -> None:
+        clock = Clock()
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        client = await OMIClient.connect(endpoint, reactor=clock, seconds=None)
+        call = client.get("X")
+        clock.advance(0)
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.assertEqual(await call, None)
 
 
 class NarrowTests(OMICase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from twisted.internet.defer import Deferred, succeed
 
 from pfserver.engine.nodes import BEATS
@@ -51,6 +53,16 @@ class NodesTests(EngineCase):
         texts = [message.text for message in await self.engine.messages(job.id)]
         self.assertIn("Back in the queue: the server press-2, which worked on the job, is silent", texts)
 
+    async def test_what_a_silent_node_has_published_is_not_touched(self) -> None:
+        """It may end the job in this very moment."""
+        job = await self.taken_by_other()
+        self.outputs.begin(job)
+        self.outputs.publish(job)
+        with patch.object(self.outputs, "remove") as remove:
+            await self.pass_time(2 * SILENCE)
+            self.assertEqual((await self.ended(job)).outcome, Outcome.COMPLETED)
+        self.assertEqual(remove.call_count, 0)
+
     async def test_one_that_counts_keeps_its_jobs(self) -> None:
         job = await self.taken_by_other()
         await self.pass_time(3 * SILENCE, beating=True)
@@ -79,14 +91,14 @@ class NodesTests(EngineCase):
         self.backend.work = lambda reporter: gate if reporter.job.id == known.id else succeed(Outcome.COMPLETED)
         known = await self.submit()
         await self.until(lambda: self.backend.began)
-        request = JobRequest(project="scripted.x", job="Job 1", backend="scripted")
+        request = JobRequest(project="scripted.x", job="Job 1", backend="scripted", max_attempts=1)
         [lost] = await self.store.add([request])
         await self.store.claim("default", ["scripted"], 1, node="node-1")
         await self.look(SILENCE / BEATS)
         self.assertEqual((await self.engine.job(lost.id)).state, State.RUNNING)
         await self.look(SILENCE / BEATS)
         job = await self.ended(lost)
-        self.assertEqual((job.outcome, job.attempts), (Outcome.COMPLETED, 2))
+        self.assertEqual((job.outcome, job.attempts), (Outcome.COMPLETED, 1))
         self.assertEqual((await self.engine.job(known.id)).attempts, 1)
         gate.callback(Outcome.COMPLETED)
         await self.ended(known)

@@ -51,6 +51,8 @@ class Server:
         self.problem: Exception | None = None
         self.refusal: Exception | None = None
         """What finish and renew say."""
+        self.unloved: Exception | None = None
+        """What finish alone says."""
         self.slow: Deferred[None] | None = None
 
     async def poll(self) -> Any:
@@ -74,7 +76,7 @@ class Server:
         return True
 
     async def finish(self, task: Task, result: Path, output_format: str) -> str:
-        if (problem := self.refusal or self.problem) is not None:
+        if (problem := self.unloved or self.refusal or self.problem) is not None:
             raise problem
         if self.slow is not None:
             await self.slow
@@ -231,7 +233,7 @@ class ServiceTests(SynchronousTestCase):
     def test_a_result_that_the_server_fails_at_does_not_keep_its_place(self) -> None:
         self.server.jobs.append("1")
         self.service.startService()
-        self.server.refusal = Fault(Code.INTERNAL, "internal error")
+        self.server.unloved = Fault(Code.INTERNAL, "internal error")
         self.renderer.running[0].callback(b"%PDF")
         self.advance(FAILING_PATIENCE - 1)
         self.assertEqual(self.server.released, [])
@@ -239,10 +241,21 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.server.released, [("1", "the server did not take the result: internal error")])
         self.assertEqual((self.service.status.failed, self.service.status.working), (1, {}))
         self.server.jobs.append("2")
-        self.server.refusal = None
+        self.server.unloved = None
         self.advance(5)
         self.renderer.running[1].callback(b"%PDF")
         self.assertEqual(self.server.finished, ["2"])
+
+    def test_where_the_server_fails_at_all_calls_the_result_is_kept(self) -> None:
+        """Its database is away, e.g. for maintenance."""
+        self.server.jobs.append("1")
+        self.service.startService()
+        self.server.refusal = Fault(Code.INTERNAL, "the job database cannot be read")
+        self.renderer.running[0].callback(b"%PDF")
+        self.advance(5 * FAILING_PATIENCE)
+        self.server.refusal = None
+        self.advance(60)
+        self.assertEqual((self.server.finished, self.server.released), (["1"], []))
 
     def test_a_server_that_is_away_is_not_failing(self) -> None:
         self.server.jobs.append("1")

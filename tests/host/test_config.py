@@ -40,6 +40,8 @@ class LoadTests(TestCase):
             ("sqlite:////srv/jobs 1.sqlite", Path("/srv/jobs 1.sqlite")),
             ("sqlite:///file:/srv/jobs%201.sqlite?cache=private&uri=true", Path("/srv/jobs 1.sqlite")),
             ("sqlite:///file:///srv/jobs.sqlite?uri=true", Path("/srv/jobs.sqlite")),
+            ("sqlite:///file::memory:?uri=true", None),
+            ("sqlite:///file:jobs?mode=memory&cache=shared&uri=true", None),
             ("sqlite://", None),
             ("sqlite:///:memory:", None),
             ("postgresql:///jobs", None),

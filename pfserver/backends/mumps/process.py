@@ -66,6 +66,7 @@ class MProcess(ProcessProtocol):
         self._tail = b""
         self._is_too_long = False
         self._killing: IDelayedCall | None = None
+        self._leaving: IDelayedCall | None = None
         arguments = [sys.executable, "-I", "-S", "-c", _LEADER, *command]
         self._process = reactor.spawnProcess(
             self,
@@ -105,13 +106,14 @@ class MProcess(ProcessProtocol):
             self._killing = self._reactor.callLater(GRACE, self._kill)
 
     def processExited(self, reason: Failure) -> None:
-        """It is gone; what it left behind in its group goes as well, and may hold the output open until then."""
-        self.stop()
+        """It is gone; what it left behind in its group has a while to pass on what it still has, then it goes, too."""
+        self._leaving = self._reactor.callLater(GRACE, self.stop)
 
     def processEnded(self, reason: Failure) -> None:
         """Nobody holds its output any more, and all of it was read; what hid from that in its group goes at once."""
-        if self._killing is not None and self._killing.active():
-            self._killing.cancel()
+        for timer in (self._leaving, self._killing):
+            if timer is not None and timer.active():
+                timer.cancel()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._group, signal.SIGKILL)
         code = 0 if reason.check(ProcessDone) else getattr(reason.value, "exitCode", None)

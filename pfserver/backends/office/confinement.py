@@ -38,14 +38,12 @@ SYSTEM = (
     *("/var/lib/libreoffice", "/var/spool/libreoffice", "/var/cache/fontconfig"),
 )
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def version() -> int:
     """The version of Landlock that this kernel has; 0 for none."""
     if sys.platform != "linux":
         return 0
-    return max(0, int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))))
+    return max(0, int(_libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))))
 
 
 def confine(readable: Iterable[str], writable: Iterable[str]) -> bool:
@@ -57,8 +55,9 @@ def confine(readable: Iterable[str], writable: Iterable[str]) -> bool:
     if not found:
         return False
     every = _KNOWN[min(found, max(_KNOWN))]
+    libc = _libc()
     attributes = struct.pack("=QQ", every, _TCP) if found >= _NETWORK else struct.pack("=Q", every)
-    rules = _checked(_libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)))
+    rules = _checked(libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)))
     try:
         for path in (*SYSTEM, *readable):
             _allow(rules, path, _READ)
@@ -68,11 +67,15 @@ def confine(readable: Iterable[str], writable: Iterable[str]) -> bool:
         # LibreOffice's pipe.
         _allow(rules, "/tmp", _MAKE_SOCKET | _REMOVE_FILE)
         zero = ctypes.c_ulong(0)
-        _checked(_libc.prctl(_NO_NEW_PRIVILEGES, ctypes.c_ulong(1), zero, zero, zero))
-        _checked(_libc.syscall(_RESTRICT_SELF, rules, ctypes.c_uint32(0)))
+        _checked(libc.prctl(_NO_NEW_PRIVILEGES, ctypes.c_ulong(1), zero, zero, zero))
+        _checked(libc.syscall(_RESTRICT_SELF, rules, ctypes.c_uint32(0)))
     finally:
         os.close(rules)
     return True
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _allow(rules: int, path: str, rights: int) -> None:
@@ -84,7 +87,7 @@ def _allow(rules: int, path: str, rights: int) -> None:
         if not os.path.isdir(path):  # noqa: PTH112 - nothing but os is needed
             rights &= _OF_A_FILE
         rule = struct.pack("=Qi", rights, handle)
-        _checked(_libc.syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, ctypes.c_uint32(0)))
+        _checked(_libc().syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, ctypes.c_uint32(0)))
     finally:
         os.close(handle)
 

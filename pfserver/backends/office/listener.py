@@ -57,6 +57,9 @@ class Launch:
     profile: Path
     work: Path
     """Holds the folders of all conversions; LibreOffice sees no other documents."""
+    confine: bool
+    readable: tuple[Path, ...]
+    """What it sees besides programs, its profile and ``work``."""
     warm: bool
 
 
@@ -103,6 +106,8 @@ class Listener(ProcessProtocol):
             "pdftoppm": launch.pdftoppm,
             "profile": str(launch.profile),
             "work": str(launch.work),
+            "confine": launch.confine,
+            "readable": [str(path) for path in launch.readable],
             "pipe": self._pipe,
         }
         # -E -s -B: this server's environment and its virtual one are none of that Python's business.
@@ -227,7 +232,8 @@ class Listener(ProcessProtocol):
                 gone.callback(None)
 
     def _answered(self, message: Mapping[str, Any]) -> None:
-        self._stop_timer()
+        if not self.stopping:
+            self._stop_timer()
         self.memory = int(message.get("memory", self.memory))
         if "failed" in message:
             self.log.warn("office.not-started", python=self.launch.python, reason=str(message["failed"])[:300])

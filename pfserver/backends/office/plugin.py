@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
@@ -28,7 +29,7 @@ _NUMBERS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "max_conversions": (int, 1, 1_000_000),
     "max_memory": (int, 200, 1_000_000),
 }
-_OTHERS = frozenset({"soffice", "python", "pdftoppm", "warm", "enabled"})
+_OTHERS = frozenset({"soffice", "python", "pdftoppm", "warm", "enabled", "confine", "readable"})
 
 
 @implementer(IPlugin, IBackendPlugin)
@@ -39,6 +40,8 @@ class OfficeBackendPlugin:
     ``workers``: LibreOffices that run at once, one a core;
     ``timeout``: seconds for one conversion, with the start of its LibreOffice (60);
     ``max_conversions`` (300) and ``max_memory`` in MiB (768): when one is replaced;
+    ``readable``: a list of folders that LibreOffice may see besides programs, fonts and its documents, e.g. where it is
+    installed somewhere else; ``confine``: false lets it see all that the server sees;
     ``warm``: false starts one for each document; ``enabled``: false leaves the backend away.
     """
 
@@ -64,6 +67,8 @@ class OfficeBackendPlugin:
                 timeout=_number(options, "timeout", 60.0),
                 max_conversions=int(_number(options, "max_conversions", 300)),
                 max_memory=int(_number(options, "max_memory", 768)) * MIB,
+                confine=_switch(options, "confine"),
+                readable=_folders(options, "readable"),
                 warm=_switch(options, "warm"),
             )
             pool = Pool(services.reactor, services.clock, programs, folder / "profiles", folder / "work", pool_options)
@@ -80,6 +85,13 @@ def _number(options: Mapping[str, Any], key: str, default: float) -> float:
     if not good or (kind is int and value != int(value)):
         raise ConfigurationError(f"[backends.office] {key} is {value!r}, not a number from {least} to {most}")
     return float(value)
+
+
+def _folders(options: Mapping[str, Any], key: str) -> tuple[Path, ...]:
+    value = options.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(one, str) and Path(one).is_absolute() for one in value):
+        raise ConfigurationError(f"[backends.office] {key} is {value!r}, not a list of absolute paths")
+    return tuple(Path(one) for one in value)
 
 
 def _switch(options: Mapping[str, Any], key: str) -> bool:

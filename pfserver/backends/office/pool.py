@@ -24,7 +24,7 @@ from pfserver.backends.office.listener import (
     ListenerLost,
     ListenerNotStarted,
 )
-from pfserver.backends.office.programs import Programs, make_profile
+from pfserver.backends.office.programs import Programs, font_folders, make_profile
 from pfserver.errors import PFServerError
 
 #: A listener that was idle for so many seconds is asked for a sign of life before it is used.
@@ -49,6 +49,10 @@ class PoolOptions:
     """A listener is replaced after so many."""
     max_memory: int = 768 * 1024 * 1024
     """And when it holds more bytes than this."""
+    confine: bool = True
+    """Whether LibreOffice sees nothing but programs, fonts, its profile and its documents."""
+    readable: tuple[Path, ...] = ()
+    """What it sees besides."""
     warm: bool = True
     """Listening LibreOffices; False: one is started for each document."""
 
@@ -79,7 +83,8 @@ class Pool:
         """The one that has the ``uno`` module, once that is known."""
         self._warm_again = 0.0
         self._cold_for = 0.0
-        self._told_open = False
+        self._told_open = not options.confine
+        self._fonts: tuple[Path, ...] | None = None
         self.started = 0
         """How many listeners were started so far."""
 
@@ -231,6 +236,8 @@ class Pool:
             pdftoppm=self._programs.pdftoppm,
             profile=profile,
             work=self._work,
+            confine=self._options.confine,
+            readable=(*self._options.readable, *(self._fonts or ())),
             warm=warm,
         )
         listener = Listener(
@@ -252,5 +259,7 @@ class Pool:
 
     def _make_folders(self, profile: Path) -> None:
         make_profile(profile)
+        if self._fonts is None and self._options.confine:
+            self._fonts = font_folders()
         # What does not exist yet cannot be shown.
         self._work.mkdir(parents=True, exist_ok=True)

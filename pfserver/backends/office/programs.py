@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,6 +84,16 @@ def _configured(options: Mapping[str, Any], name: str) -> str:
 def _in_opt() -> str:
     found = sorted(Path("/opt").glob("libreoffice*/program/soffice"))
     return str(found[-1]) if found else ""
+
+
+def font_folders() -> tuple[Path, ...]:
+    """Where fonts lie that fontconfig knows, links followed. Blocks."""
+    try:
+        listed = subprocess.run(["fc-list", ":", "file"], capture_output=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    paths = {os.path.realpath(os.fsdecode(line).rstrip(": ")) for line in listed.splitlines()}
+    return tuple(sorted({Path(path).parent for path in paths}))
 
 
 def make_profile(folder: Path) -> None:

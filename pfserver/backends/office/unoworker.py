@@ -244,7 +244,8 @@ class ColdEngine:
                 raise Refused("LibreOffice cannot convert the document; perhaps there are no such pages")
             raise Refused("LibreOffice cannot convert the document")
         name = "result." + suffix
-        made[0].rename(Path(job["folder"], name))
+        # Not a rename: from one folder to another the first version of Landlock lets nobody do that.
+        shutil.move(made[0], Path(job["folder"], name))
         return [name]
 
     def _target(self, job: dict[str, Any]) -> tuple[str, str]:
@@ -338,6 +339,8 @@ def answer(engine: WarmEngine | ColdEngine, options: dict[str, Any], job: dict[s
         return {"files": files}
     except Lost as error:
         return {"lost": str(error)}
+    except OSError as error:
+        return {"refused": f"the document cannot be converted: {error.strerror or error}"}
     except Refused as error:
         try:
             engine.ping()
@@ -348,8 +351,11 @@ def answer(engine: WarmEngine | ColdEngine, options: dict[str, Any], job: dict[s
 
 def confine(options: dict[str, Any]) -> bool:
     """Leave this process and all that it starts only what a conversion needs; False where the kernel cannot do that."""
+    if not options["confine"]:
+        return False
     soffice = Path(options["soffice"]).resolve()
     readable = [sys.prefix, sys.base_prefix, str(Path(__file__).parent), options["soffice"], options["pdftoppm"]]
+    readable += options["readable"]
     if soffice.parent.name == "program":
         readable.append(str(soffice.parents[1]))
     try:
@@ -367,10 +373,7 @@ def read_requests(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Argument: {"warm": bool, "soffice": path, "profile": path, "pipe": name, "pdftoppm": path or "", "work": path}.
-
-    ``work`` holds the folders of all conversions.
-    """
+    """Argument: what ``listener`` makes of its ``Launch``, as JSON."""
     os.setsid()
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -22,6 +22,8 @@ _file = click.Path(path_type=Path)
 @click.option("--result", default="", metavar="PATTERN", help="Where the command leaves its result.")
 @click.option("--jobs", default=0, type=click.IntRange(0, 256), help="Jobs at once. [default: one a core]")
 @click.option("--timeout", default=60.0, show_default=True, type=click.FloatRange(1), help="Seconds for a document.")
+@click.option("--readable", multiple=True, type=_file, help="A folder that LibreOffice may see besides documents.")
+@click.option("--unconfined", is_flag=True, help="LibreOffice sees all that the factory sees.")
 @click.option(
     "--poll", default=5.0, show_default=True, type=click.FloatRange(0.05), help="Longest pause between polls."
 )
@@ -42,6 +44,8 @@ def factory(
     result: str,
     jobs: int,
     timeout: float,
+    readable: tuple[Path, ...],
+    unconfined: bool,
     poll: float,
     retry: float,
     renew: float,
@@ -75,6 +79,8 @@ def factory(
         result=result or RESULT,
         jobs=jobs,
         timeout=timeout,
+        confine=not unconfined,
+        readable=tuple(path.absolute() for path in readable),
         options=FactoryOptions(poll=poll, first_poll=min(0.2, poll), retry=retry, renew=renew, grace=grace),
     )
     try:

@@ -98,10 +98,10 @@ class XMLRPC(Resource):
             except errors.NotAllowed as error:
                 raise Fault(Code.NOT_AUTHORIZED, str(error)) from error
 
-        def identified(caller: Caller) -> Caller:
+        def identified(caller: Caller) -> Caller | None:
             known.append(caller)
             exchange.identified()
-            return caller
+            return None if request.channel.refused else caller
 
         exchange = Exchange(self._documents, self._uploads, self._limits, length, expect, refuse)
         request.exchange = request.content = exchange

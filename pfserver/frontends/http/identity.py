@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,8 +49,8 @@ class Trust:
     """Rights of a call from this machine."""
     certificate: frozenset[str] = frozenset({SUBMIT, WORK})
     """Rights of a certificate whose account is not registered."""
-    host: str = ""
-    """This machine's name: calls from it may use it."""
+    hosts: Collection[str] = frozenset()
+    """This machine's names, in lower case: calls from it may use them."""
     plain_tokens: bool = False
     """Whether a token from elsewhere is taken without TLS: behind a proxy that ends TLS, or in a private network."""
 
@@ -90,14 +90,15 @@ class Doorkeeper:
         """
         try:
             host = urlsplit(f"//{request.getHeader('host') or ''}")
-            called = host.hostname or ""
+            called = (host.hostname or "").removesuffix(".")
             origin = request.getHeader("origin")
             page = urlsplit(origin).netloc if origin is not None else None
         except ValueError:
             raise NotAllowed("the headers Host and Origin cannot be read") from None
         if page is not None and (called not in _LOCAL_NAMES or page != host.netloc):
             raise NotAllowed("a client certificate or an access token is needed: a page of another site calls")
-        if _is_dns_name(called) and called != self._trust.host.lower():
+        near = isinstance(request.getClientAddress(), UNIXAddress)
+        if not near and _is_dns_name(called) and called not in self._trust.hosts:
             raise NotAllowed("a client certificate or an access token is needed; or call this machine localhost")
 
     async def _known(self, account: str, otherwise: frozenset[str]) -> Caller:
@@ -166,7 +167,7 @@ def _is_near(request: Request) -> bool:
 
 def _is_dns_name(host: str) -> bool:
     """Whether a host's name could be anybody's: no address, none without a dot, none that is always this machine."""
-    if "." not in host or host.endswith(".localhost"):
+    if "." not in host or host.endswith((".localhost", "localhost.localdomain")):
         return False
     try:
         ip_address(host)

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import field, frozen, validators
 from twisted.application.service import Service
+from twisted.internet.threads import deferToThreadPool
 from twisted.plugin import IPlugin
 from twisted.web.resource import Resource
 from zope.interface import implementer
@@ -78,10 +79,12 @@ class HttpFrontEnd(Service):
         OwnMethods(engine, factories, self.jobs, leases, reactor).register(registry)
         ManageMethods(factories).register(registry)
         LockMethods(services.locks).register(registry)
+        self._reactor = reactor
+        self._hosts = {socket.gethostname().lower()}
         trust = Trust(
             loopback=frozenset(options.loopback_rights),
             certificate=frozenset(options.certificate_rights),
-            host=socket.gethostname(),
+            hosts=self._hosts,
             plain_tokens=options.plain_tokens,
         )
         doorkeeper = Doorkeeper(factories, trust)
@@ -92,6 +95,12 @@ class HttpFrontEnd(Service):
         root.putChild(b"metrics", Metrics(engine, factories, api, doorkeeper))
         self.root = root
         self.factory = Site(root, api, HTTPLimits(connections=options.connections), services.clock)
+
+    def startService(self) -> None:
+        """Begin; this machine's full name may have to be asked for, which nobody waits for."""
+        super().startService()
+        asking = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), socket.getfqdn)
+        asking.addCallback(lambda name: self._hosts.add(name.lower()))
 
     def stopService(self) -> None:
         """End all connections."""

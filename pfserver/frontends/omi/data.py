@@ -36,7 +36,7 @@ _NAME = 255
 #: What takes as long as to remove a node: to write so many bytes of a value anew, to read so many as a number, or to
 #: cut so many pieces. Values that are shorter do not count: only long ones, which a few bytes of a request can have
 #: worked on, make a message last.
-_BYTES_A_NODE, _DIGITS_A_NODE, _PIECES_A_NODE = 512, 64, 8
+_BYTES_A_NODE, _DIGITS_A_NODE, _PIECES_A_NODE = 512, 64, 32
 
 
 def fail(view: IGlobalsView, error: OMIError) -> bytes:
@@ -230,9 +230,9 @@ class Data:
     def _set_piece(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes, int, int, bytes]) -> bytes:
         key, new, first, last, delimiter = argument
         old = update.get(key) or b""
-        value = text.set_piece(old, new, first, last, delimiter, self._value)
         if len(old) >= _BYTES_A_NODE and delimiter:
             update.charge(min(last, old.count(delimiter)) // _PIECES_A_NODE)
+        value = text.set_piece(old, new, first, last, delimiter, self._value)
         return self._rewrite(update, key, old, value)
 
     def _set_extract(self, update: IGlobalsUpdate, argument: tuple[bytes, bytes, int, int]) -> bytes:

@@ -45,6 +45,11 @@ def _length(name: str) -> Any:
     return field(default=most, validator=[validators.instance_of(int), validators.ge(least), validators.le(most)])
 
 
+def _environment(_: object, attribute: Any, name: Any) -> None:
+    if not isinstance(name, str) or len(name.encode()) > ENVIRONMENT_BYTES:
+        raise ValueError(f"{attribute.name} holds {name!r}, not a name of at most {ENVIRONMENT_BYTES} bytes")
+
+
 @frozen(kw_only=True)
 class OMIOptions:
     """The table ``[frontends.omi]``."""
@@ -70,7 +75,7 @@ class OMIOptions:
     environments: list[str] = field(
         factory=list,
         validator=validators.deep_iterable(
-            validators.and_(validators.instance_of(str), validators.max_len(ENVIRONMENT_BYTES)),
+            _environment,
             validators.instance_of(list),
         ),
     )

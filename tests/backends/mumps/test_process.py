@@ -66,13 +66,24 @@ class ProcessTests(TestCase):
 
     async def test_a_child_that_is_left_behind_holds_nothing_open(self) -> None:
         process = self.start("sleep 600 & head -c 60000 /dev/zero; exit 3")
+        await process.exited
+        self.assertFalse(process.ended.called)
+        self.clock.advance(GRACE)
         self.assert_ended(await process.ended, 3, bytes(60_000))
+
+    async def test_a_child_has_time_to_pass_on_what_it_has(self) -> None:
+        process = self.start("(read x < pipe; echo late) & exit 0")
+        await process.exited
+        with (self.folder / "pipe").open("w") as pipe:
+            pipe.write("\n")
+        self.assert_ended(await process.ended, 0, b"late\n")
 
     async def test_one_that_ignores_sigterm_is_killed(self) -> None:
         process = self.start("""sh -c 'trap "" TERM; echo $$; echo > pipe; exec sleep 600' & read x < pipe; exit 0""")
         printed = await process.printed
         await process.exited
         self.assertTrue(lives(int(printed)))
+        self.clock.advance(GRACE)
         self.assertFalse(process.ended.called)
         self.clock.advance(GRACE)
         self.assert_ended(await process.ended, 0, printed)
@@ -84,6 +95,6 @@ class ProcessTests(TestCase):
         printed = await process.printed
         self.addCleanup(os.kill, int(printed), signal.SIGKILL)
         await process.exited
-        self.clock.advance(GRACE)
+        self.clock.pump([GRACE, GRACE])
         self.assert_ended(await process.ended, 0, printed)
         self.assertTrue(lives(int(printed)))

@@ -8,16 +8,18 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import Logger
+from twisted.trial.unittest import SynchronousTestCase
 
 from pfserver.backends.office import OfficeBackendPlugin, pool
 from pfserver.backends.office.backend import OfficeBackend
-from pfserver.backends.office.listener import Listener
+from pfserver.backends.office.listener import Launch, Listener
 from pfserver.backends.office.pool import Pool
 from pfserver.numbers import Number
 from tests.backends.office import samples
@@ -140,6 +142,30 @@ class CrashTests(PoolCase):
         job = ensureDeferred(self.fails(backend, "a.odt", Number.DOCUMENT_BROKEN, "crashed on the document, twice"))
         await self.cold_crashes(backend, 2, job)
         await self.convert(backend, "a.odt")
+
+
+class StoppingTests(SynchronousTestCase):
+    def test_one_that_does_not_end_is_killed_whatever_it_still_says(self) -> None:
+        clock, process = Clock(), Mock(pid=2**22 + 1)
+        launch = Launch(
+            python="p",
+            soffice="s",
+            pdftoppm="",
+            profile=Path("none"),
+            work=Path("none"),
+            confine=True,
+            readable=(),
+            warm=True,
+        )
+        listener = Listener(Mock(spawnProcess=lambda *a, **k: process), clock, launch, lambda listener: None)
+        listener.childDataReceived(1, b'{"ready": true, "memory": 1}\n')
+        listener.request({"do": "convert"}, 60)
+        listener.childDataReceived(1, b'{"files": []}\n')
+        listener.rest(10)
+        listener.stop()
+        listener.childDataReceived(1, b'{"rested": true, "memory": 1}\n')
+        clock.advance(3)
+        process.signalProcess.assert_called_once_with("KILL")
 
 
 class StartTests(PoolCase):

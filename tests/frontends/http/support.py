@@ -175,8 +175,7 @@ class HttpCase(TestCase):
 
     def uploads(self) -> list[str]:
         """What lies there, complete or not."""
-        folders = [self.state / "uploads", self.state / "incoming"]
-        return [path.name for folder in folders if folder.exists() for path in folder.iterdir()]
+        return [path.name for path in (self.state / "uploads").rglob("*") if path.is_file()]
 
 
 def encoded(data: bytes) -> str:

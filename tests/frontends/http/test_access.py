@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import socket
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from pfserver.errors import ConfigurationError
@@ -73,6 +75,10 @@ class IdentityTests(HttpCase):
         """A page that reads sends no Origin."""
         await self.add_factory()
         own = socket.gethostname()
+        self.patch(socket, "getfqdn", lambda: "Press-7.Example.ORG")
+        self.frontend.startService()
+        while "press-7.example.org" not in self.frontend._hosts:
+            await deferLater(reactor, 0.001)
         for host, status in (
             ("evil.example:8010", 403),
             ("127.0.0.1.evil.example", 403),
@@ -82,6 +88,9 @@ class IdentityTests(HttpCase):
             ("[::1]:8010", 200),
             ("press", 200),
             (own.upper(), 200),
+            ("press-7.example.org:8010", 200),
+            ("localhost.localdomain", 200),
+            ("localhost.", 200),
         ):
             self.assertEqual((await self.post(b"", {"Host": host}, "/metrics"))[0], status, host)
         _, _, data = await self.post(POLL, {"Host": "evil.example"})

@@ -49,6 +49,24 @@ class NearlyFull:
         self._file.close()
 
 
+class PlaceTests(SynchronousTestCase):
+    def test_on_another_disk(self) -> None:
+        """Where an administrator has put the folder; what arrives lies on the same."""
+        state, large = Path(self.mktemp()), Path(self.mktemp())
+        state.mkdir()
+        large.mkdir()
+        (state / "uploads").symlink_to(large.absolute())
+        uploads = Uploads(state)
+        name = uploads.keep("secret")
+        arriving, path = uploads.create()
+        path.touch()
+        self.assertTrue(path.is_relative_to(state / "uploads"))
+        self.assertEqual((uploads.names(), uploads.text(name)), ([name], "secret"))
+        self.assertFalse(uploads.has(arriving))
+        uploads.forget_incoming()
+        self.assertEqual((path.exists(), uploads.names()), (False, [name]))
+
+
 class WriteTests(SynchronousTestCase):
     """A document is in its file, or an error says that it is not."""
 
@@ -169,7 +187,7 @@ class SettledTests(HttpCase):
         with patch.object(self.engine, "submit_group", stored):
             await self.submit(document=encoded((self.projects / "letter.odt").read_bytes()))
         self.assertEqual(self.done[-3:], ["incoming/", "uploads", "stored"])
-        self.assertEqual([path.name for path in (self.state / "uploads").iterdir()], self.uploads())
+        self.assertEqual(Uploads(self.state).names(), self.uploads())
 
     async def test_not_on_the_disk_no_job(self) -> None:
         def refuse(uploads: Uploads, name: str) -> Path:

@@ -51,7 +51,7 @@ class Configuration:
     output_roots: Sequence[Path] = ()
     """Folders that a submitter may name as final output folder, besides ``output`` in the state folder."""
     globals_durability: str = "message"
-    """``message``: M globals are on disk before an update is answered; ``interval``: within so many seconds."""
+    """``message``: M globals are on disk before an update is answered; ``interval``: some seconds later."""
     globals_interval: float = 1.0
     backends: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     frontends: Mapping[str, Mapping[str, Any]] = field(factory=dict)

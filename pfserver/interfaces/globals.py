@@ -22,9 +22,9 @@ class IGlobals(Interface):
     is named by a *key* that :meth:`key` makes once; what a key looks like only the store knows.
 
     Reads happen in the calling thread, at once, and wait for nobody. Updates are handed over as a function, one a
-    message, and what one function does is one commit: all of it is kept or nothing. Commits of several messages are
-    grouped. Durability ``"message"``: the Deferred fires once they are on disk; ``"interval"``: it fires at once, reads
-    see the update at once, and the disk has it within ``globals_interval`` seconds.
+    message, and what one function does is kept together: all of it or nothing. Reads see an update as soon as its
+    function has run. Durability ``"message"``: the Deferred fires once it is on disk; ``"interval"``: it fires at once,
+    and the disk has the update ``globals_interval`` seconds and a flush later.
 
     Made as ``pfserver.store.globals.Globals(folder, reactor, durability="message", interval=1.0)``; ``open()`` blocks
     and raises ``StoreUnavailable``, ``close()`` returns an awaitable that fires when all is on disk.

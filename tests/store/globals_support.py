@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lmdb
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from pfserver.store.globals.batch import Batch
@@ -20,6 +22,24 @@ class GlobalsCase(TestCase):
         made.open()
         self.addCleanup(made.close)
         return made
+
+    def crashed(self, folder: Path) -> Globals:
+        """What a start finds after a kill at this moment, in a copy."""
+        copy = Path(self.mktemp())
+        shutil.copytree(folder, copy)
+        return self.make(copy)
+
+    def watch_commits(self) -> list[int]:
+        """How many updates are in each batch that is committed from now on."""
+        sizes: list[int] = []
+        commit = Batch.commit
+        self.patch(Batch, "commit", lambda batch: (commit(batch), sizes.append(batch.size)))
+        return sizes
+
+    async def settled(self, globals_: Globals) -> None:
+        """Wait until no thread has anything to do."""
+        while globals_._is_settling or globals_._is_writing:
+            await deferLater(reactor, 0.001, lambda: None)
 
 
 def setter(globals_: Globals, value: bytes, *subscripts: bytes) -> Callable[[Any], None]:

@@ -100,12 +100,18 @@ class BatchCase(SynchronousTestCase):
         self.file.open()
         self.addCleanup(self.file.close)
 
+    def batch(self) -> Batch:
+        """One that is open."""
+        batch = Batch(self.file)
+        batch.again()
+        return batch
+
 
 class OperationTests(BatchCase):
     @given(OPERATIONS, st.lists(STARTS, min_size=1, max_size=20))
     @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_every_operation_equals_the_model(self, operations: list[Any], starts: list[Path]) -> None:
-        model, batch = Model(), Batch(self.file)
+        model, batch = Model(), self.batch()
         self.addCleanup(batch.abort)
 
         def update(globals_: Any) -> None:
@@ -135,7 +141,7 @@ class OperationTests(BatchCase):
     @settings(max_examples=50, deadline=None)
     def test_a_function_that_raises_leaves_nothing(self, before: list[Any], after: list[Any]) -> None:
         assume(before)
-        batch = Batch(self.file)
+        batch = self.batch()
         self.addCleanup(batch.abort)
 
         def apply(globals_: Any, operations: list[Any]) -> None:
@@ -193,7 +199,7 @@ class RemovalTests(BatchCase):
     def test_no_more_is_removed_than_allowed(self) -> None:
         # Keys of one LMDB key, of one in a bucket, and of one in a bucket's bucket.
         for level in ([], [b"s" * 255] * 2, [b"s" * 255] * 4):
-            batch = Batch(self.file)
+            batch = self.batch()
             keys = [key_of(b"", b"X", [*level, b"%d" % number]) for number in range(500)]
 
             def fill(update: Any, keys: list[bytes] = keys) -> None:
@@ -218,7 +224,7 @@ class RemovalTests(BatchCase):
             batch.abort()
 
     def test_what_takes_as_long_counts_with_it(self) -> None:
-        batch = Batch(self.file)
+        batch = self.batch()
         key = key_of(b"", b"X", [b"1"])
 
         def work(update: Any) -> None:

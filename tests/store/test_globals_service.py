@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,23 @@ from twisted.internet.task import deferLater
 from pfserver.errors import ConfigurationError, StoreUnavailable
 from pfserver.store.globals import service
 from pfserver.store.globals.batch import Batch
+from pfserver.store.globals.journal import Journal
 from pfserver.store.globals.service import Globals
 from tests.store.globals_support import GlobalsCase, no_space, setter, value_of
 
 
 class MessageTests(GlobalsCase):
-    async def test_an_update_is_seen_once_it_is_committed(self) -> None:
-        globals_ = self.make()
+    async def test_an_update_is_seen_at_once_and_told_when_it_is_in_the_journal(self) -> None:
+        folder, steps = Path(self.mktemp()), []
+        write = Journal.write
+        self.patch(Journal, "write", lambda journal, record: (write(journal, record), steps.append("written")))
+        globals_ = self.make(folder, interval=3600)
         writing = globals_.write(setter(globals_, b"v"))
-        self.assertIsNone(value_of(globals_))
-        await writing
+        writing.addCallback(lambda _: steps.append("told"))
         self.assertEqual(value_of(globals_), b"v")
+        self.assertNoResult(writing)
+        await writing
+        self.assertEqual(steps, ["written", "told"])
 
     async def test_updates_are_made_in_their_order_and_see_one_another(self) -> None:
         globals_ = self.make()
@@ -45,24 +53,46 @@ class MessageTests(GlobalsCase):
     async def _next_turn(self) -> None:
         await deferLater(reactor, 0, lambda: None)
 
-    async def test_messages_of_one_turn_share_a_commit(self) -> None:
-        globals_, commits = self.make(), []
-        commit = Batch.commit
-        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
-        await gatherResults([globals_.write(setter(globals_, b"v", b"%d" % number)) for number in range(50)])
-        self.assertEqual(commits, [50])
+    def watch_records(self) -> list[int]:
+        """How many updates are in each record that is written from now on."""
+        sizes: list[int] = []
+        record = service.record_of
+        self.patch(service, "record_of", lambda updates: (sizes.append(len(updates)), record(updates))[1])
+        return sizes
 
-    async def test_a_commit_waits_for_those_who_were_told_last(self) -> None:
-        self.patch(service, "PATIENCE", 1e9)
-        self.patch(service, "PATIENCE_LIMIT", 3600)
-        globals_, commits = self.make(), []
-        commit = Batch.commit
-        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
-        await gatherResults([globals_.write(setter(globals_, b"v")) for _ in range(2)])
-        first = globals_.write(setter(globals_, b"w"))
+    async def test_messages_of_one_turn_share_a_record(self) -> None:
+        globals_, sizes = self.make(), self.watch_records()
+        await gatherResults([globals_.write(setter(globals_, b"v", b"%d" % number)) for number in range(50)])
+        self.assertEqual(sizes, [50])
+
+    async def test_what_comes_while_a_record_is_written_shares_the_next(self) -> None:
+        globals_, sizes = self.make(), self.watch_records()
+        written = [globals_.write(setter(globals_, b"v", b"first"))]
         await self._next_turn()
-        await gatherResults([first, globals_.write(setter(globals_, b"x"))])
-        self.assertEqual(commits, [2, 2])
+        written += [globals_.write(setter(globals_, b"v", b"%d" % number)) for number in range(9)]
+        await gatherResults(written)
+        self.assertEqual(sizes, [1, 9])
+
+    async def test_what_changes_nothing_is_told_without_a_record(self) -> None:
+        globals_, sizes = self.make(), self.watch_records()
+        self.assertEqual(await globals_.write(lambda update: update.define(globals_.key(b"", b"X", []))), 0)
+        self.assertEqual(sizes, [])
+
+    async def test_very_many_that_change_nothing(self) -> None:
+        globals_ = self.make()
+        key = globals_.key(b"", b"X", [])
+        writing = globals_.write(setter(globals_, b"v"))
+        for _ in range(3000):
+            self.assertEqual(await globals_.write(lambda update: update.get(key)), b"v")
+        await writing
+
+    async def test_all_is_committed_after_the_interval(self) -> None:
+        globals_, commits = self.make(interval=0.01), self.watch_commits()
+        for number in range(3):
+            await globals_.write(setter(globals_, b"v", b"%d" % number))
+        while sum(commits) < 3:
+            await self._next_turn()
+        self.assertIsNone(globals_._batch)
 
     async def test_what_raises_is_told_and_leaves_nothing_while_others_are_kept(self) -> None:
         globals_ = self.make()
@@ -117,13 +147,21 @@ class MessageTests(GlobalsCase):
             self.assertEqual([value_of(globals_, *level, b"6"), value_of(globals_, *level, b"7")], [None, b"new"])
             self.patch(Batch, "run", run)
 
-    async def test_what_cannot_be_committed_is_told_and_the_next_works(self) -> None:
-        globals_ = self.make()
+    async def test_what_cannot_be_written_is_told_and_the_next_works(self) -> None:
+        folder = Path(self.mktemp())
+        globals_ = self.make(folder, interval=3600)
         await globals_.write(setter(globals_, b"before"))
-        with mock.patch.object(Batch, "commit", no_space):
-            failed = await self.assertFailure(globals_.write(setter(globals_, b"lost")), StoreUnavailable)
-        self.assertEqual(str(failed), "globals cannot be written: No space left on device")
-        self.assertEqual(value_of(globals_), b"before")
+        with mock.patch.object(os, "fdatasync", side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))):
+            failing = [globals_.write(setter(globals_, b"lost"))]
+            await self._next_turn()
+            # It may have seen what is not kept.
+            failing.append(globals_.write(setter(globals_, b"lost", b"later")))
+            for one in failing:
+                failed = await self.assertFailure(one, StoreUnavailable)
+                self.assertEqual(str(failed), "globals cannot be written: No space left on device")
+        self.assertEqual([value_of(globals_), value_of(globals_, b"later")], [b"before", None])
+        crashed = self.crashed(folder)
+        self.assertEqual([value_of(crashed), value_of(crashed, b"later")], [b"before", None])
         await globals_.write(setter(globals_, b"after"))
         self.assertEqual(value_of(globals_), b"after")
 
@@ -147,18 +185,17 @@ class IntervalTests(GlobalsCase):
 
     async def test_updates_beyond_the_limit_are_committed_early(self) -> None:
         self.patch(service, "OPEN_LIMIT", 3)
-        globals_, commits = self.make(durability="interval", interval=3600), []
-        commit = Batch.commit
-        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
-        for number in range(7):
-            self.successResultOf(globals_.write(setter(globals_, b"v", b"%d" % number)))
+        globals_, commits = self.make(durability="interval", interval=3600), self.watch_commits()
+        for _ in range(2):
+            for number in range(4):
+                self.successResultOf(globals_.write(setter(globals_, b"v", b"%d" % number)))
+            await self.settled(globals_)
+        # The fourth came while the others settled; with two more there are three.
         self.assertEqual(commits, [3, 3])
 
     async def test_bytes_beyond_the_limit_are_committed_early(self) -> None:
         self.patch(service, "OPEN_BYTES", 1000)
-        globals_, commits = self.make(durability="interval", interval=3600), []
-        commit = Batch.commit
-        self.patch(Batch, "commit", lambda batch: (commits.append(batch.size), commit(batch)))
+        globals_, commits = self.make(durability="interval", interval=3600), self.watch_commits()
 
         def fail(update: Any) -> None:
             setter(globals_, b"v" * 500)(update)
@@ -168,6 +205,7 @@ class IntervalTests(GlobalsCase):
             # What was undone does not count.
             self.failureResultOf(globals_.write(fail), ZeroDivisionError)
             self.successResultOf(globals_.write(setter(globals_, b"v" * 400, b"%d" % number)))
+            await self.settled(globals_)
         # A kill keeps nothing but its key.
         key = globals_.key(b"", b"X", [b"k" * 255] * 4)
         self.assertIsNone(self.successResultOf(globals_.write(lambda update: update.kill(key))))

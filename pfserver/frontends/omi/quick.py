@@ -55,7 +55,7 @@ class Quick:
         self._try_write: Callable[..., Any] = globals_.try_write
 
     def one(self, data: bytes, start: int) -> bytes | Deferred[bytes] | None:
-        """The reply to a message of one request, which begins at ``start``, at once or after its commit.
+        """The reply to a message of one request, which begins at ``start``, at once or when it is on disk.
 
         None where the longer way has to be gone: nothing is done then.
         """
@@ -88,7 +88,7 @@ class Quick:
         return reply
 
     def many(self, data: bytes, start: int) -> bytes | Deferred[bytes] | None:
-        """The reply to a bunch, which begins at ``start``, at once or after one commit; None as for :meth:`one`."""
+        """The reply to a bunch, which begins at ``start``, at once or when all is on disk; None as for :meth:`one`."""
         end = len(data)
         if start and not self._is_whole(data, end):
             return None
@@ -106,7 +106,7 @@ class Quick:
     def responses(
         self, data: bytes, spans: Sequence[Span], longs: int = 0
     ) -> list[bytes] | Deferred[list[bytes]] | None:
-        """The responses to the requests in these places, at once or after one commit; None as for :meth:`one`.
+        """The responses to the requests in these places, at once or when all is on disk; None as for :meth:`one`.
 
         So many of them will get ``longs``, long headers.
         """

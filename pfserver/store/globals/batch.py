@@ -1,4 +1,4 @@
-"""The transaction that the updates of several messages share, with a journal to undo one of them or to do all again."""
+"""The transaction that the updates of several messages share, with a list of them to undo one or to do all again."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from twisted.python.failure import Failure
 
 from pfserver.interfaces import IGlobalsUpdate
 from pfserver.store.globals.file import GlobalsFile
-from pfserver.store.globals.view import Journal, Update, View
+from pfserver.store.globals.journal import Updates
+from pfserver.store.globals.view import Update, View
 
 
 class Batch:
-    """One commit to be. Making one raises ``lmdb.Error``."""
+    """One commit to be; not open yet."""
 
     def __init__(self, file: GlobalsFile) -> None:
         self._file = file
-        self._journal: Journal = []
+        self.updates: Updates = []
+        """All that is in it; only to be changed where :meth:`again` follows."""
         self._transaction: Any = None
         self._update: Update | None = None
         self.view: View | None = None
         """What reads see that look into the batch; another one whenever something had to be undone."""
-        self.again()
 
     @property
     def size(self) -> int:
         """How many updates are in it."""
-        return len(self._journal)
+        return len(self.updates)
 
     @property
     def volume(self) -> int:
@@ -47,7 +48,7 @@ class Batch:
         Raises what it raises, ``TooMuch`` where it takes more than the allowance, and ``lmdb.Error``.
         """
         assert self._update is not None, "the batch is not open"
-        mark = len(self._journal)
+        mark = len(self.updates)
         self._update.allow(allowance)
         good = False
         try:
@@ -60,37 +61,33 @@ class Batch:
             self.undo(mark)
             raise
         finally:
-            if not good and len(self._journal) > mark:
+            if not good and len(self.updates) > mark:
                 self.undo(mark)
 
     def undo(self, size: int) -> None:
         """Go back to when there were so many updates in it. Raises ``lmdb.Error``."""
-        del self._journal[size:]
+        del self.updates[size:]
         self.again()
-
-    def forget(self, size: int) -> None:
-        """The same for a batch that is not open."""
-        del self._journal[size:]
 
     def again(self) -> None:
         """Begin again and do all that was done before. Raises ``lmdb.Error``, and then the batch is not open."""
         self.abort()
         self._transaction = self._file.update()
         self.view = View(self._transaction, self._file.rests)
-        self._update = Update(self._transaction, self._file.rests, self._journal)
+        self._update = Update(self._transaction, self._file.rests, self.updates)
         good = False
         try:
-            self._update.repeat(self._journal)
+            self._update.repeat(self.updates)
             good = True
         finally:
             if not good:
                 self.abort()
 
     def commit(self) -> None:
-        """Have all of it on disk; blocks. Raises ``lmdb.Error``: then nothing is on disk and the batch is not open."""
+        """Commit all of it; it still has to settle. Raises ``lmdb.Error``: then nothing is, and it is not open."""
         transaction = self._transaction
         self._forget()
-        transaction.commit()
+        self._file.commit(transaction)
 
     def abort(self) -> None:
         """End the transaction; what was done is remembered."""
@@ -105,23 +102,26 @@ class Batch:
         self.view = None
 
 
-def finish(batch: Batch, function: Callable[[IGlobalsUpdate], Any] | None) -> Any:
-    """What the thread does: run the function, whose result may be a ``Failure``, and commit. Raises ``lmdb.Error``."""
-    if not batch.is_open:
+def run_alone(file: GlobalsFile, function: Callable[[IGlobalsUpdate], Any]) -> Any:
+    """What a thread does for a function that takes long: a commit of its own, which is on disk then.
+
+    Gives its result, or the ``Failure`` that it raised, and then nothing of it is kept. Raises ``lmdb.Error`` and
+    ``OSError``.
+    """
+    file.settle()
+    batch = Batch(file)
+    try:
         batch.again()
-    size = batch.size
-    result = None
-    if function is not None:
         outcome = execute(batch.run, function)
         result = outcome.result
         outcome.addErrback(lambda failure: None)
-        if isinstance(result, Failure) and result.check(lmdb.Error):
-            # Whoever is told may have to open the file again, or to make its map larger.
-            batch.abort()
-            result.raiseException()
-    try:
+        if isinstance(result, Failure):
+            if result.check(lmdb.Error):
+                # Whoever is told may have to open the file again, or to make its map larger.
+                result.raiseException()
+            return result
         batch.commit()
-    except lmdb.MapFullError:
-        batch.forget(size)
-        raise
+    finally:
+        batch.abort()
+    file.settle()
     return result

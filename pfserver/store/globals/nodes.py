@@ -8,6 +8,7 @@ all that is larger, so that walking into buckets where they come up visits all k
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 #: What LMDB is compiled for everywhere.
@@ -144,6 +145,14 @@ class Nodes:
 
     def _buckets(self) -> Any:
         return self._transaction.cursor(db=self._rests)
+
+    def apply(self, updates: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Put keys that have a value, remove those that have none, with all that begins with them, in this order."""
+        for key, value in updates:
+            if value is None:
+                self.remove(key, None)
+            else:
+                self.put(key, value)
 
     # -- trees --------
 

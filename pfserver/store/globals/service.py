@@ -1,12 +1,13 @@
 """When globals are read, updated and committed.
 
 Functions run in the reactor's thread, one after another, in a batch: they are short, and to hand the interpreter over
-between two updates would cost more than the updates. What takes long is left to a thread: the commit, which waits for
-the disk, and an update that removes very many nodes or works on long values again and again. While the thread has the
-batch, updates wait in a queue and reads see what was committed before; then all that has queued up is the next batch.
+between two updates would cost more than the updates. Reads look into the batch. With durability ``"message"`` what
+they updated goes into the journal, and they are told when it is on disk there: while a thread writes one record, the
+next one gathers. With ``"interval"`` they are told at once.
 
-With durability ``"interval"`` a batch stays open for a while and reads look into it. It is committed in the reactor's
-thread, since from one update to the next nobody may see less than before: the server stands still for one flush.
+After an interval, or when it is large, the batch is committed and *settles*: a thread waits for the disk, while the
+next batch is open. Only an update that removes very many nodes, or works on long values again and again, is left to a
+thread; until it is on disk the others wait in a queue, and reads see what was committed before.
 """
 
 from __future__ import annotations
@@ -27,23 +28,18 @@ from zope.interface import implementer
 
 from pfserver.errors import ConfigurationError, StoreUnavailable
 from pfserver.interfaces import IGlobals, IGlobalsUpdate
-from pfserver.store.globals.batch import Batch, finish
+from pfserver.store.globals.batch import Batch, run_alone
 from pfserver.store.globals.file import MAP_SIZE, GlobalsFile, unavailable
+from pfserver.store.globals.journal import Updates, record_of
 from pfserver.store.globals.keys import key_below, key_of
 from pfserver.store.globals.view import Snapshot, TooMuch, View
 
-#: So many messages go into one commit at most: a bound on how long the first of them waits.
-GROUP_LIMIT = 1_000
-#: So many updates, and so many bytes of keys and values, are kept open at most, however long the interval is: bounds on
-#: memory and on the flush, for which the server stands still.
-OPEN_LIMIT, OPEN_BYTES = 50_000, 32 << 20
+#: So many updates, so many bytes of keys and values, and so many in the journal are kept open, however long the
+#: interval is; twice as many where the last commit has not settled. Bounds on memory, and on the time of a commit, for
+#: which the server stands still, and of a start after a crash.
+OPEN_LIMIT, OPEN_BYTES, JOURNAL_BYTES = 50_000, 32 << 20, 64 << 20
 #: So many nodes may a message remove while the reactor waits, or do what takes as long: some milliseconds.
 REMOVALS = 5_000
-
-#: How long a commit waits for those who were told last: this part of what the last one took, so many seconds at most.
-PATIENCE, PATIENCE_LIMIT = 0.5, 0.005
-#: With so many updates a batch goes to disk at once: its time is that of its pages, and the next one gathers meanwhile.
-FULL = 500
 
 FAILING = "globals cannot be written at the moment; what was answered is kept"
 
@@ -56,7 +52,7 @@ class Globals:
 
     :param folder: where the file lies, e.g. ``globals`` in the state folder.
     :param durability: ``"message"`` or ``"interval"``.
-    :param interval: seconds between commits with ``"interval"``.
+    :param interval: seconds between commits; with ``"message"`` what is told is in the journal before.
     :param map_size: bytes of address space to begin with; for tests.
     """
 
@@ -77,22 +73,36 @@ class Globals:
             raise ConfigurationError(f"the durability of globals is {durability!r}, not message or interval")
         self._reactor = reactor
         self._is_lazy = durability == "interval"
-        # How long a batch stays open; see _committed for what it is where messages are answered when they are on disk.
-        self._delay = interval if self._is_lazy else 0.0
+        self._interval = interval
         self._file = GlobalsFile(folder, map_size)
-        self._pool = ThreadPool(0, 1, name="pfserver-globals")
-        self._queue: deque[tuple[Function, Deferred[Any]]] = deque()
-        # What functions run in; None where none is begun or the thread has it.
-        self._batch: Batch | None = None
-        # Who is told about the batch when it is on disk, and what.
-        self._waiting: list[tuple[Deferred[Any], Any]] = []
-        self._is_away = False
-        self._is_failing = False
-        self._given_at = 0.0
-        self._expected = 0
-        self._commit_call: IDelayedCall | None = None
         self._snapshot = Snapshot(self._file)
+        # One for the journal, one for what settles.
+        self._pool = ThreadPool(0, 2, name="pfserver-globals")
+        # What functions run in; None where none is begun.
+        self._batch: Batch | None = None
+        # Who is told, and what, when all that is in the batch is in the journal; so many updates are there already.
+        self._waiting: list[tuple[Deferred[Any], Any]] = []
+        self._written = 0
+        # What was committed last, until it has settled, and the number that its base will have.
+        self._unsettled: Updates = []
+        self._unsettled_base = 0
+        # What takes long and is next.
+        self._long: tuple[Function, Deferred[Any]] | None = None
+        self._queue: deque[tuple[Function, Deferred[Any]]] = deque()
+        # What threads are doing: they write the journal, settle, or do what takes long.
+        self._is_writing = self._is_settling = self._is_away = False
+        # The batch is to be committed as soon as it can be.
+        self._is_due = False
+        # Nobody knows what of the file is on disk.
+        self._is_suspect = False
+        # The batch could not be committed: it is kept and tried again, and nothing is added.
+        self._is_failing = False
+        self._write_call: IDelayedCall | None = None
+        self._commit_call: IDelayedCall | None = None
         self._is_open = False
+        # For _go_on, which does not call itself; and how often a disk that fails is tried at the end.
+        self._is_going_on = self._has_more = False
+        self._tries = 1
         # Fires when all is closed; None before that is asked for.
         self._closed: Deferred[None] | None = succeed(None)
 
@@ -104,30 +114,34 @@ class Globals:
         self._closed = None
 
     def close(self) -> Deferred[None]:
-        """Commit what is open and close the file; fires when all is on disk."""
+        """Commit what is open and close the file; fires when all is on disk, or cannot be: the log says so then."""
         if self._closed is None:
             self._closed = Deferred()
-            self._go_on()
+            self._commit()
         return self._closed
 
     # -- reading --------
 
     def read(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See ``IGlobals``."""
-        if self._is_lazy and self._batch is not None and self._batch.view is not None:
-            return function(self._batch.view, *arguments)
+        batch = self._batch
+        if batch is not None and batch.view is not None:
+            return function(batch.view, *arguments)
         try:
-            view = self._snapshot.view()
+            view = self._snapshot.view() if batch is None else self._mended_view()
         except lmdb.Error as error:
             view = self._mended_view(error)
         return function(view, *arguments)
 
-    def _mended_view(self, error: lmdb.Error) -> View:
-        """A view where LMDB did not begin one, if the file can be opened again. Raises ``StoreUnavailable``."""
+    def _mended_view(self, error: lmdb.Error | None = None) -> View:
+        """A view where there was none, if the file can be made usable again. Raises ``StoreUnavailable``."""
         if self._is_open and not self._is_away:
             self._recover()
             try:
-                return self._snapshot.view()
+                if self._batch is None:
+                    return self._snapshot.view()
+                if self._batch.view is not None:
+                    return self._batch.view
             except lmdb.Error as again:
                 error = again
         raise unavailable(error, "read") from error
@@ -140,7 +154,7 @@ class Globals:
             return fail(StoreUnavailable("the globals are closed"))
         if self._is_failing:
             return fail(StoreUnavailable(FAILING))
-        if self._is_away or self._queue:
+        if self._queue or self._is_held():
             waiting: Deferred[Any] = Deferred()
             self._queue.append((function, waiting))
             return waiting
@@ -151,7 +165,7 @@ class Globals:
         batch = self._batch
         if batch is None or not (self._is_lazy and batch.is_open):
             return None
-        if self._queue or self._is_failing or self._closed is not None:
+        if self._queue or self._is_held() or self._is_failing or self._closed is not None:
             return None
         try:
             result = batch.run(function, REMOVALS, *arguments)
@@ -159,6 +173,21 @@ class Globals:
             return None
         self._see_to_commit()
         return result
+
+    def _is_held(self) -> bool:
+        """Whether updates have to wait for what comes before them."""
+        if self._is_away or self._is_suspect or self._long is not None:
+            return True
+        return self._is_due and (not self._is_settling or self._exceeds(2))
+
+    def _exceeds(self, factor: int) -> bool:
+        """Whether as many times as much as is kept open is in the batch."""
+        batch = self._batch
+        return batch is not None and (
+            batch.size >= OPEN_LIMIT * factor
+            or batch.volume >= OPEN_BYTES * factor
+            or (not self._is_lazy and self._file.journal_size >= JOURNAL_BYTES * factor)
+        )
 
     def _start(self, function: Function) -> Deferred[Any]:
         outcome = execute(self._run, function)
@@ -168,8 +197,15 @@ class Globals:
         if self._is_lazy:
             self._see_to_commit()
             return outcome
+        assert self._batch is not None
+        if self._batch.size == self._written:
+            # It changed nothing, and has seen nothing that is not told.
+            return outcome
         waiting: Deferred[Any] = Deferred()
         self._waiting.append((waiting, result))
+        if self._write_call is None and not self._is_writing:
+            # All messages of this turn share a record.
+            self._write_call = self._reactor.callLater(0, self._write)
         self._see_to_commit()
         return waiting
 
@@ -177,7 +213,8 @@ class Globals:
         """The result of a function that failed in the batch, which is as if it had never been called."""
         if failure.check(TooMuch):
             waiting: Deferred[Any] = Deferred()
-            self._hand_over(function, waiting)
+            self._long = function, waiting
+            self._go_on()
             return waiting
         if isinstance(failure.value, lmdb.Error | StoreUnavailable):
             self._recover()
@@ -202,58 +239,198 @@ class Globals:
             except StoreUnavailable as error:
                 # There is room for more updates all the same.
                 self.log.warn("globals.map-not-grown: {reason}", reason=error, bytes=self._file.map_size)
-        self._batch = Batch(self._file)
-        return self._batch
+        batch = Batch(self._file)
+        batch.again()
+        self._batch, self._written = batch, 0
+        return batch
 
     def _grow(self) -> None:
         """Make the map larger; the batch has to begin again. Raises ``StoreUnavailable``."""
         self._snapshot.drop()
         if self._batch is not None:
             self._batch.abort()
-        self._file.grow()
+        try:
+            self._file.grow()
+        except StoreUnavailable:
+            self._recover()
+            raise
         self.log.info("globals.map-grown", bytes=self._file.map_size)
+
+    # -- one step after the other --------
+
+    def _go_on(self) -> None:
+        """Do what is next, unless it has to wait for what a thread is doing."""
+        self._has_more = True
+        if self._is_going_on:
+            # Whoever is told asks for more at once.
+            return
+        self._is_going_on = True
+        try:
+            while self._has_more:
+                self._has_more = False
+                self._step()
+        finally:
+            self._is_going_on = False
+
+    def _step(self) -> None:
+        if self._is_away or self._is_writing:
+            return
+        if self._waiting:
+            # Nothing is committed that is not in the journal.
+            self._write()
+            return
+        if not self._is_settling:
+            if self._is_suspect and self._may_try():
+                self._recover(reopen=True)
+            if self._is_suspect:
+                self._try_later()
+            elif self._is_due or self._long is not None:
+                self._commit_and_settle()
+        while self._queue and not self._is_held():
+            function, waiting = self._queue.popleft()
+            self._start(function).chainDeferred(waiting)
+        if self._closed is not None and self._is_open and not self._is_busy():
+            self._close(self._closed)
+
+    def _may_try(self) -> bool:
+        """At the end a disk that fails is tried once more."""
+        if self._closed is not None:
+            self._tries -= 1
+        return self._tries >= 0
+
+    def _is_busy(self) -> bool:
+        if self._is_writing or self._is_settling or self._is_away or self._waiting or self._queue or self._long:
+            return True
+        return self._batch is not None and not self._is_failing
+
+    def _do(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._pool, function, *arguments)
+
+    # -- the journal --------
+
+    def _write(self) -> None:
+        """Have in the journal what is waited for."""
+        if self._write_call is not None and self._write_call.active():
+            self._write_call.cancel()
+        self._write_call = None
+        if self._is_writing or not self._waiting:
+            return
+        assert self._batch is not None
+        told, self._waiting = self._waiting, []
+        updates = self._batch.updates[self._written :]
+        self._is_writing = True
+        maybeDeferred(self._give, updates).addCallbacks(
+            self._is_written, self._not_written, callbackArgs=(told, len(updates)), errbackArgs=(told,)
+        ).addErrback(self._fault)
+
+    def _give(self, updates: Updates) -> Deferred[None]:
+        return self._do(self._file.write, record_of(updates))
+
+    def _is_written(self, _: object, told: list[tuple[Deferred[Any], Any]], count: int) -> None:
+        self._is_writing = False
+        self._written += count
+        if self._batch is not None and self._batch.size == self._written:
+            # What came meanwhile changed nothing.
+            told += self._waiting
+            self._waiting = []
+        if self._waiting:
+            # The disk is given the next before those of this one are told, and those have the time to ask for more.
+            self._write()
+        self._tell(told)
+
+    def _tell(self, told: list[tuple[Deferred[Any], Any]]) -> None:
+        for deferred, value in told:
+            deferred.callback(value)
+        self._go_on()
+
+    def _not_written(self, failure: Failure, told: list[tuple[Deferred[Any], Any]]) -> None:
+        """Nothing of it is kept, nor of what came after it and may have seen it."""
+        self._is_writing = False
+        told += self._waiting
+        self._waiting = []
+        reason = unavailable(failure.value)
+        self.log.error("globals.not-written: {reason}", reason=reason)
+        if self._batch is not None:
+            try:
+                self._batch.undo(self._written)
+            except lmdb.Error:
+                self._recover()
+        for deferred, _ in told:
+            deferred.errback(Failure(reason))
+        self._go_on()
 
     # -- committing --------
 
     def _see_to_commit(self) -> None:
-        assert self._batch is not None
-        group, batch = len(self._waiting), self._batch
-        limit = OPEN_LIMIT if self._is_lazy else FULL
-        if group >= GROUP_LIMIT or batch.size >= limit or batch.volume >= OPEN_BYTES:
+        if self._is_due:
+            return
+        if self._exceeds(1):
             self._commit()
+        else:
+            self._commit_later()
+
+    def _commit_later(self) -> None:
+        if self._closed is not None:
+            # There is no later; what failed once more is given up.
+            self._is_due = self._has_more = not self._is_failing
         elif self._commit_call is None:
-            is_complete = not self._is_lazy and group >= self._expected
-            self._commit_call = self._reactor.callLater(0 if is_complete else self._delay, self._commit)
-        elif group == self._expected and not self._is_lazy:
-            self._commit_call.reset(0)
+            self._commit_call = self._reactor.callLater(self._interval, self._commit)
 
     def _commit(self) -> None:
+        """Have the batch committed as soon as it can be."""
         if self._commit_call is not None and self._commit_call.active():
             self._commit_call.cancel()
         self._commit_call = None
-        if self._is_away or self._batch is None:
-            return
-        if self._is_lazy:
-            self._commit_here()
-        else:
-            self._hand_over(None, None)
+        self._is_due = True
+        self._go_on()
 
-    def _commit_here(self) -> None:
-        """Commit in this thread. Where that fails, all stays in memory and is tried again after an interval."""
-        if self._batch is not None:
+    def _commit_and_settle(self) -> None:
+        """Commit the batch, whose updates are all told; then what takes long is run, or the commit settles."""
+        self._is_due = False
+        is_committed = self._commit_batch()
+        if self._long is not None:
+            function, waiting = self._long
+            self._long = None
+            if is_committed:
+                self._is_away = True
+                self._run_alone(function, waiting)
+            else:
+                waiting.errback(StoreUnavailable(FAILING))
+        elif self._unsettled:
+            self._is_settling = True
+            self._do(self._file.settle).addCallbacks(self._settled, self._not_settled).addErrback(self._fault)
+
+    def _commit_batch(self) -> bool:
+        """Whether that is done. Where it fails, all stays in memory and is tried again after an interval."""
+        batch = self._batch
+        if batch is not None and batch.size:
             try:
-                self._finish_here(self._batch)
-                self._batch = None
-                self._is_failing = False
+                self._finish(batch)
             except (lmdb.Error, StoreUnavailable) as error:
                 self.log.error("globals.not-written: {reason}", reason=unavailable(error))
-                self._is_failing = True
                 self._recover()
-                if self._commit_call is None:
-                    self._commit_call = self._reactor.callLater(self._delay, self._commit)
+                self._try_later()
+                return False
+            self._unsettled, self._unsettled_base = batch.updates, self._file.next_base_number
+        elif batch is not None:
+            batch.abort()
+        self._batch = None
+        self._is_failing = False
         self._snapshot.drop()
+        return True
 
-    def _finish_here(self, batch: Batch) -> None:
+    def _try_later(self) -> None:
+        """Take nothing more until that has worked."""
+        self._is_failing = True
+        while self._queue:
+            _, waiting = self._queue.popleft()
+            waiting.errback(StoreUnavailable(FAILING))
+        if self._long is not None:
+            (_, waiting), self._long = self._long, None
+            waiting.errback(StoreUnavailable(FAILING))
+        self._commit_later()
+
+    def _finish(self, batch: Batch) -> None:
         while True:
             try:
                 if not batch.is_open:
@@ -263,95 +440,90 @@ class Globals:
             except lmdb.MapFullError:
                 self._grow()
 
-    def _recover(self) -> None:
-        """Make the file usable after a failure, so that reads see what they saw."""
+    def _settled(self, _: object) -> None:
+        self._is_settling = False
+        if self._unsettled and self._file.base_number < self._unsettled_base:
+            # It was taken back meanwhile.
+            self._is_suspect = True
+        else:
+            self._unsettled = []
+        self._go_on()
+
+    def _not_settled(self, failure: Failure) -> None:
+        """A disk that failed once may say the next time that all is well: what was committed is written anew."""
+        self._is_settling = False
+        self._is_suspect = True
+        self.log.error("globals.not-settled: {reason}", reason=unavailable(failure.value))
+        self._go_on()
+
+    # -- after failures --------
+
+    def _recover(self, *, reopen: bool = False) -> None:
+        """Make the file usable, so that reads see what they saw."""
         self._snapshot.drop()
+        if self._batch is not None:
+            self._batch.abort()
         try:
-            if self._batch is not None:
-                self._batch.abort()
-            self._file.mend()
-            if self._batch is not None:
-                self._batch.again()
-        except (lmdb.Error, StoreUnavailable):
+            if self._file.mend(reopen=reopen):
+                self._is_suspect = False
+                self._keep_unsettled()
+        except StoreUnavailable:
             self.log.failure("globals.not-recovered")
+        # Even where the disk fails the file may be usable.
+        if self._batch is not None:
+            try:
+                self._batch.again()
+            except lmdb.Error as error:
+                self.log.error("globals.not-recovered: {reason}", reason=unavailable(error))
 
-    def _hand_over(self, function: Function | None, waiting: Deferred[Any] | None) -> None:
-        """Have the thread commit the batch, after a function that takes long, if there is one."""
-        if self._is_lazy and self._batch is not None:
-            # What it holds has been answered: reads must not miss it while the thread has the batch.
-            self._commit_here()
-            if self._batch is not None and waiting is not None:
-                waiting.errback(StoreUnavailable(FAILING))
-                return
-        self._is_away = True
-        self._given_at = self._reactor.seconds()
-        outcome = maybeDeferred(self._give, function)
-        outcome.addCallbacks(self._committed, self._not_committed, callbackArgs=(waiting,), errbackArgs=(waiting,))
-        outcome.addErrback(lambda failure: self.log.failure("globals.fault", failure))
-        outcome.addCallback(self._go_on)
+    def _keep_unsettled(self) -> None:
+        """The file is as it was at its last base: what was committed after that goes into the batch once more."""
+        if self._unsettled and self._file.base_number < self._unsettled_base:
+            if self._batch is None:
+                self._batch, self._written = Batch(self._file), 0
+            self._batch.updates[:0] = self._unsettled
+            self._written += len(self._unsettled)
+            self._commit_later()
+        self._unsettled = []
 
-    def _give(self, function: Function | None) -> Deferred[Any]:
-        batch = self._batch or self._begin()
-        self._batch = None
-        finishing = deferToThreadPool(self._reactor, self._pool, finish, batch, function)
-        return finishing.addErrback(self._grow_and_give, batch, function)
+    # -- what takes long --------
 
-    def _grow_and_give(self, failure: Failure, batch: Batch, function: Function | None) -> Deferred[Any]:
-        """The map can only grow while nobody reads: in the reactor's thread."""
-        failure.trap(lmdb.MapFullError)
-        self._grow()
-        self._batch = batch
-        return self._give(function)
+    def _run_alone(self, function: Function, waiting: Deferred[Any]) -> None:
+        running = self._do(run_alone, self._file, function)
+        running.addCallbacks(
+            self._has_run, self._has_not_run, callbackArgs=(waiting,), errbackArgs=(function, waiting)
+        ).addErrback(self._fault)
 
-    def _committed(self, result: Any, waiting: Deferred[Any] | None) -> None:
+    def _has_run(self, result: Any, waiting: Deferred[Any]) -> None:
         self._is_away = False
-        if not self._is_lazy:
-            # Whoever is told now is likely to ask for more at once. The next commit waits for them a little, since one
-            # for all serves everybody better than two for halves; a session that is alone never waits.
-            self._expected = len(self._waiting) + len(self._queue)
-            self._delay = min((self._reactor.seconds() - self._given_at) * PATIENCE, PATIENCE_LIMIT)
+        self._unsettled = []
         self._snapshot.drop()
-        told, self._waiting = self._waiting, []
-        if waiting is not None:
-            told.append((waiting, result))
-        if self._queue and not self._is_lazy:
-            # The disk is given the next before those of this one are told, and those have the time to ask for more.
-            self._run_queue()
-            self._commit()
-        for deferred, value in told:
-            # A failure is what a function that takes long raised; the others are on disk all the same.
-            deferred.callback(value)
+        # The result may be what the function raised.
+        waiting.callback(result)
+        self._go_on()
 
-    def _not_committed(self, failure: Failure, waiting: Deferred[Any] | None) -> None:
+    def _has_not_run(self, failure: Failure, function: Function, waiting: Deferred[Any]) -> None:
+        reason = unavailable(failure.value)
+        if failure.check(lmdb.MapFullError):
+            # The map can only grow while nobody reads: in the reactor's thread.
+            try:
+                self._grow()
+            except StoreUnavailable as error:
+                reason = error
+            else:
+                self._run_alone(function, waiting)
+                return
         self._is_away = False
-        told, self._waiting = self._waiting, []
-        if waiting is not None:
-            told.append((waiting, None))
-        reason = failure.value
-        if isinstance(reason, lmdb.Error | StoreUnavailable):
-            self._recover()
-            reason = unavailable(reason)
-            self.log.error("globals.not-written: {reason}", reason=reason)
-        for deferred, _ in told:
-            deferred.errback(Failure(reason))
+        self._is_suspect = True
+        self.log.error("globals.not-written: {reason}", reason=reason)
+        self._go_on()
+        waiting.errback(Failure(reason))
 
-    def _go_on(self, _: object = None) -> None:
-        """Run what has queued up; close where that was asked for and nothing is left."""
-        self._run_queue()
-        if self._closed is None or self._is_away:
-            return
-        self._commit()
-        if not self._is_away and self._is_open:
-            self._close(self._closed)
-
-    def _run_queue(self) -> None:
-        while self._queue and not self._is_away:
-            function, waiting = self._queue.popleft()
-            self._start(function).chainDeferred(waiting)
+    # -- the end --------
 
     def _close(self, closed: Deferred[None]) -> None:
         self._is_open = False
-        if self._is_failing:
+        if self._is_failing and self._is_lazy:
             self.log.critical("globals.lost: updates of the last interval could not be written")
         if self._commit_call is not None:
             self._commit_call.cancel()
@@ -359,5 +531,19 @@ class Globals:
             self._batch.abort()
         self._snapshot.drop()
         self._pool.stop()
-        self._file.close()
+        try:
+            self._file.close(clean=self._batch is None and not self._is_suspect)
+        except OSError as error:
+            # What is left is put right by the next start.
+            self.log.error("globals.journal-not-removed: {reason}", reason=unavailable(error))
         closed.callback(None)
+
+    def _fault(self, failure: Failure) -> None:
+        """A fault of ours: nobody knows what is done, so all begins again at the last base."""
+        self.log.failure("globals.fault", failure)
+        self._is_writing = self._is_settling = self._is_away = False
+        self._is_suspect = True
+        told, self._waiting = self._waiting, []
+        for deferred, _ in told:
+            deferred.errback(Failure(StoreUnavailable(FAILING)))
+        self._try_later()

@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from pfserver.interfaces import IGlobalsUpdate, IGlobalsView
 from pfserver.store.globals.file import GlobalsFile
+from pfserver.store.globals.journal import Updates
 from pfserver.store.globals.keys import (
     after_descendants,
     after_node,
@@ -19,9 +20,6 @@ from pfserver.store.globals.keys import (
     subscripts_of,
 )
 from pfserver.store.globals.nodes import Nodes
-
-#: Updates in their order: a key and its new value, or None where it was killed.
-Journal = list[tuple[bytes, bytes | None]]
 
 
 @implementer(IGlobalsView)
@@ -89,18 +87,18 @@ class TooMuch(Exception):
 class Update(View):
     """See ``IGlobalsUpdate``.
 
-    :param journal: is told each update before LMDB is, so that what LMDB has no room for is in it too.
+    :param updates: gets each update before LMDB does, so that what LMDB has no room for is in it too.
     """
 
     __slots__ = ("_allowance", "_put", "_tell", "volume")
 
-    def __init__(self, transaction: Any, rests: Any, journal: Journal) -> None:
+    def __init__(self, transaction: Any, rests: Any, updates: Updates) -> None:
         super().__init__(transaction, rests)
-        self._tell = journal.append
+        self._tell = updates.append
         self._put = self._nodes.put
         self._allowance: int | None = None
         self.volume = 0
-        """Bytes of the keys and values in the journal."""
+        """Bytes of the keys and values of the updates."""
 
     def allow(self, removals: int | None) -> None:
         """How many nodes may be removed from now on, None for any number; more raise ``TooMuch``."""
@@ -125,13 +123,7 @@ class Update(View):
         self.volume += len(key)
         self.charge(self._nodes.remove(key, self._allowance))
 
-    def repeat(self, journal: Journal) -> None:
-        """Do again what a journal holds, which is not written down again."""
-        nodes = self._nodes
-        for key, value in journal:
-            if value is None:
-                self.volume += len(key)
-                nodes.remove(key, None)
-            else:
-                self.volume += len(key) + len(value)
-                nodes.put(key, value)
+    def repeat(self, updates: Updates) -> None:
+        """Do again what was done before, which is not written down again."""
+        self.volume += sum(len(key) + len(value or b"") for key, value in updates)
+        self._nodes.apply(updates)

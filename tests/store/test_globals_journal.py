@@ -210,11 +210,25 @@ class EndTests(GlobalsCase):
             everything = globals_.key(b"", b"X", [])
             killing = globals_.write(lambda update, key=everything: update.kill(key))
             waiting = [globals_.write(setter(globals_, b"new", b"%d" % number)) for number in range(2)]
+            # This one begins a batch of nothing.
+            waiting.insert(0, globals_.write(lambda update, key=everything: update.get(key)))
             await globals_.close()
             for one in (killing, *waiting):
                 self.successResultOf(one)
             again = self.make(folder)
             self.assertEqual([value_of(again, b"%d" % number) for number in range(3)], [b"new", b"new", None])
+
+    async def test_what_waits_and_changes_nothing_does_not_keep_the_end(self) -> None:
+        self.patch(service, "REMOVALS", 10)
+        folder = Path(self.mktemp())
+        globals_ = self.make(folder, interval=3600)
+        keys = [globals_.key(b"", b"X", [b"%d" % number]) for number in range(100)]
+        await globals_.write(lambda update: [update.set(key, b"v") for key in keys] and None)
+        globals_.write(lambda update: update.kill(globals_.key(b"", b"X", [])))
+        waiting = globals_.write(lambda update: update.get(keys[0]))
+        await globals_.close()
+        self.assertIsNone(self.successResultOf(waiting))
+        self.assertEqual([path.name for path in folder.iterdir()], ["data.mdb"])
 
     async def test_everybody_is_told_where_the_disk_fails_at_the_end(self) -> None:
         self.patch(service, "REMOVALS", 10)

@@ -301,7 +301,10 @@ class Globals:
     def _is_busy(self) -> bool:
         if self._is_writing or self._is_settling or self._is_away or self._waiting or self._queue or self._long:
             return True
-        return self._batch is not None and not self._is_failing
+        return self._has_updates() and not self._is_failing
+
+    def _has_updates(self) -> bool:
+        return self._batch is not None and self._batch.size > 0
 
     def _do(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._pool, function, *arguments)
@@ -523,7 +526,7 @@ class Globals:
 
     def _close(self, closed: Deferred[None]) -> None:
         self._is_open = False
-        if self._is_failing and self._is_lazy:
+        if self._has_updates() and self._is_lazy:
             self.log.critical("globals.lost: updates of the last interval could not be written")
         if self._commit_call is not None:
             self._commit_call.cancel()
@@ -532,7 +535,7 @@ class Globals:
         self._snapshot.drop()
         self._pool.stop()
         try:
-            self._file.close(clean=self._batch is None and not self._is_suspect)
+            self._file.close(clean=not (self._has_updates() or self._is_suspect))
         except OSError as error:
             # What is left is put right by the next start.
             self.log.error("globals.journal-not-removed: {reason}", reason=unavailable(error))

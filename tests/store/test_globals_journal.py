@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import threading
 import zlib
@@ -392,6 +393,23 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(self.found(), [b"1"])
         self.put(b"3")
         self.assertEqual(self.found(), [b"1", b"3"])
+
+    def test_a_disk_that_is_nearly_full_takes_what_fits(self) -> None:
+        self.settle(1)
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = self.journal._end
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before + 3 * PAGE, most))
+        try:
+            self.put(b"1")
+            self.put(b"2")
+            with self.assertRaises(OSError):
+                self.put(b"3" * 2 * PAGE)
+            self.put(b"4")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        self.assertEqual(self.found(), [b"1", b"2", b"4"])
+        self.put(b"5")
+        self.assertEqual(self.found(), [b"1", b"2", b"4", b"5"])
 
     def test_it_gets_shorter_again(self) -> None:
         self.settle(1)

@@ -115,9 +115,7 @@ class Journal:
         for index, path in enumerate(self._paths):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._descriptors.append(descriptor)
-            self._sizes[index] = os.fstat(descriptor).st_size
-            self._grow(index, _START + GROWTH)
-            os.fsync(descriptor)
+            self._sizes[index] = max(os.fstat(descriptor).st_size, _START)
         # The new base goes into the file that does not hold the old one, which is good until then.
         self._number = 1 if self._base is None else self._base.number + 1
         self._token = os.urandom(_TOKEN_BYTES)
@@ -142,6 +140,7 @@ class Journal:
                 self._cut(index)
             self._grow(index, end)
             write_all(descriptor, (head + record).ljust(length, b"\0"), self._end)
+            self._sizes[index] = max(self._sizes[index], end)
             os.fdatasync(descriptor)
         except OSError:
             self._is_spoilt = True
@@ -219,10 +218,16 @@ class Journal:
         return self._descriptors[self._number % 2]
 
     def _grow(self, index: int, size: int) -> None:
-        """Room for so many bytes: zeros, since a place that was never written costs more than one that was."""
-        while self._sizes[index] < size:
-            write_all(self._descriptors[index], bytes(GROWTH), self._sizes[index])
-            self._sizes[index] += GROWTH
+        """Room for so many bytes: zeros, since a place that was never written costs more than one that was.
+
+        Where the disk is nearly full there is none; a record may find the little that it needs.
+        """
+        try:
+            while self._sizes[index] < size:
+                write_all(self._descriptors[index], bytes(GROWTH), self._sizes[index])
+                self._sizes[index] += GROWTH
+        except OSError:
+            os.ftruncate(self._descriptors[index], self._sizes[index])
 
     def _cut(self, index: int) -> None:
         """Keep no more of a journal that begins anew than :data:`KEPT`."""

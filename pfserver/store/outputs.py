@@ -22,6 +22,7 @@ from pfserver.errors import JobFailed, OutputUnavailable, OutsideRoot
 from pfserver.interfaces import IOutputs
 from pfserver.model import Job
 from pfserver.numbers import Number
+from pfserver.store.disk import sync
 
 #: The longest path of a folder that a submitter may name, in bytes, and of one of its parts: the job's own come behind.
 PATH_BYTES, NAME_BYTES = 2048, 255
@@ -93,7 +94,7 @@ class Outputs:
             if final.exists():
                 final.rename(old)
             staging.rename(final)
-            _sync(final.parent)
+            sync(final.parent)
         except OSError as error:
             raise _unavailable(error) from error
         shutil.rmtree(old, ignore_errors=True)
@@ -132,7 +133,7 @@ def _sync_files(folder: Path) -> None:
         os.sync()
         return
     for path in paths:
-        _sync(path)
+        sync(path)
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -144,11 +145,3 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield from _below(Path(entry.path))
             else:
                 yield Path(entry.path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -48,6 +48,16 @@ def setter(globals_: Globals, value: bytes, *subscripts: bytes) -> Callable[[Any
     return lambda update: update.set(key, value)
 
 
+def filler(globals_: Globals, count: int = 100) -> Callable[[Any], None]:
+    """A function that sets ``^X(0)`` and so on."""
+
+    def fill(update: Any) -> None:
+        for number in range(count):
+            setter(globals_, b"v", b"%d" % number)(update)
+
+    return fill
+
+
 def value_of(globals_: Globals, *subscripts: bytes) -> bytes | None:
     """The value of ``^X(subscripts)`` as a reader sees it."""
     key = globals_.key(b"", b"X", subscripts)

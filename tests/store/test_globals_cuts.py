@@ -27,14 +27,14 @@ class Disk:
         self.folder = folder
         self.cuts: list[tuple[dict[str, tuple[bytes, bytes]], int]] = []
         self.told = 0
-        self._flushed: dict[str, bytes] = {}
+        self.flushed: dict[str, bytes] = {}
         self._lock = threading.Lock()
-        self._real = {name: getattr(os, name) for name in ("pwrite", "fdatasync", "fsync", "ftruncate", "unlink")}
+        self.real = {name: getattr(os, name) for name in ("pwrite", "fdatasync", "fsync", "ftruncate", "unlink")}
 
     def watch(self, case: GlobalsCase) -> None:
         """From now on."""
         for name in ("pwrite", "ftruncate", "unlink"):
-            case.patch(os, name, self._watched(self._real[name]))
+            case.patch(os, name, self._watched(self.real[name]))
         for name in ("fdatasync", "fsync"):
             case.patch(os, name, self._flush)
 
@@ -51,14 +51,14 @@ class Disk:
             self._cut()
             path = Path(f"/proc/self/fd/{descriptor}").readlink()
             if path.parent == self.folder:
-                self._flushed[path.name] = path.read_bytes()
+                self.flushed[path.name] = path.read_bytes()
             if path == self.folder:
-                self._flushed = {name: data for name, data in self._flushed.items() if (path / name).exists()}
+                self.flushed = {name: data for name, data in self.flushed.items() if (path / name).exists()}
 
     def _cut(self) -> None:
         files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
-        names = files.keys() | self._flushed.keys()
-        self.cuts.append(({name: (self._flushed.get(name, b""), files.get(name, b"")) for name in names}, self.told))
+        names = files.keys() | self.flushed.keys()
+        self.cuts.append(({name: (self.flushed.get(name, b""), files.get(name, b"")) for name in names}, self.told))
 
 
 def left(cut: dict[str, tuple[bytes, bytes]], chance: random.Random, folder: Path) -> None:
@@ -86,7 +86,7 @@ class EveryCutTests(GlobalsCase):
         made = self.make(folder)
         await made.close()
         disk = Disk(folder)
-        disk._flushed = {path.name: path.read_bytes() for path in folder.iterdir()}
+        disk.flushed = {path.name: path.read_bytes() for path in folder.iterdir()}
         disk.watch(self)
         number = 0
         for _ in range(3):
@@ -105,7 +105,7 @@ class EveryCutTests(GlobalsCase):
             await globals_.close()
         cuts, disk.cuts = disk.cuts, []
         self.assertGreater(len(cuts), 100)
-        for name, function in disk._real.items():
+        for name, function in disk.real.items():
             self.patch(os, name, function)
         for cut, told in cuts:
             found = Path(self.mktemp())

@@ -22,7 +22,7 @@ from pfserver.store.globals import journal, service
 from pfserver.store.globals.file import GlobalsFile
 from pfserver.store.globals.journal import NAMES, Journal, Updates, record_of
 from pfserver.store.globals.service import Globals
-from tests.store.globals_support import GlobalsCase, setter, value_of
+from tests.store.globals_support import GlobalsCase, filler, setter, value_of
 
 PAGE = 4096
 
@@ -32,7 +32,7 @@ def broken(*arguments: object) -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def opened_first(opening: Any, held: threading.Event) -> Any:
+def opened_first(opening: Any) -> Any:
     """``GlobalsFile.open``, whose own flush works."""
 
     def open_(file: GlobalsFile) -> None:
@@ -106,8 +106,7 @@ class SettleTests(GlobalsCase):
         settle = GlobalsFile.settle
         self.patch(GlobalsFile, "settle", lambda file: (held.wait(60), settle(file)))
         globals_ = self.make(folder, interval=3600)
-        keys = [globals_.key(b"", b"X", [b"%d" % number]) for number in range(100)]
-        await globals_.write(lambda update: [update.set(key, b"v") for key in keys] and None)
+        await globals_.write(filler(globals_))
         globals_._commit()
         everything = globals_.key(b"", b"X", [])
         killing = globals_.write(lambda update: update.kill(everything))
@@ -206,8 +205,7 @@ class EndTests(GlobalsCase):
         for durability in ("message", "interval"):
             folder = Path(self.mktemp())
             globals_ = self.make(folder, durability=durability, interval=3600)
-            keys = [globals_.key(b"", b"X", [b"%d" % number]) for number in range(100)]
-            await globals_.write(lambda update, keys=keys: [update.set(key, b"v") for key in keys] and None)
+            await globals_.write(filler(globals_))
             everything = globals_.key(b"", b"X", [])
             killing = globals_.write(lambda update, key=everything: update.kill(key))
             waiting = [globals_.write(setter(globals_, b"new", b"%d" % number)) for number in range(2)]
@@ -223,10 +221,9 @@ class EndTests(GlobalsCase):
         self.patch(service, "REMOVALS", 10)
         folder = Path(self.mktemp())
         globals_ = self.make(folder, interval=3600)
-        keys = [globals_.key(b"", b"X", [b"%d" % number]) for number in range(100)]
-        await globals_.write(lambda update: [update.set(key, b"v") for key in keys] and None)
+        await globals_.write(filler(globals_))
         globals_.write(lambda update: update.kill(globals_.key(b"", b"X", [])))
-        waiting = globals_.write(lambda update: update.get(keys[0]))
+        waiting = globals_.write(lambda update: update.get(globals_.key(b"", b"X", [b"0"])))
         await globals_.close()
         self.assertIsNone(self.successResultOf(waiting))
         self.assertEqual([path.name for path in folder.iterdir()], ["data.mdb"])
@@ -236,11 +233,10 @@ class EndTests(GlobalsCase):
         held = threading.Event()
         self.addCleanup(held.set)
         self.patch(GlobalsFile, "_flush", lambda file: (held.wait(60), broken()))
-        self.patch(GlobalsFile, "open", opened_first(GlobalsFile.open, held))
+        self.patch(GlobalsFile, "open", opened_first(GlobalsFile.open))
         folder = Path(self.mktemp())
         globals_ = self.make(folder, interval=3600)
-        keys = [globals_.key(b"", b"X", [b"%d" % number]) for number in range(100)]
-        await globals_.write(lambda update: [update.set(key, b"v") for key in keys] and None)
+        await globals_.write(filler(globals_))
         globals_._commit()
         everything = globals_.key(b"", b"X", [])
         killing = globals_.write(lambda update: update.kill(everything))

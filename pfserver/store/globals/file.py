@@ -19,7 +19,8 @@ from typing import Any
 import lmdb
 
 from pfserver.errors import StoreUnavailable
-from pfserver.store.globals.journal import Base, Journal, sync_folder, write_all
+from pfserver.store.disk import sync
+from pfserver.store.globals.journal import Base, Journal, write_all
 from pfserver.store.globals.nodes import Nodes
 
 #: How much of the address space is taken to begin with, in bytes. The file is only as large as what is in it.
@@ -68,8 +69,8 @@ class GlobalsFile:
             self._tight = self._map_size // 2
             self._repeat()
             self._journal.open()
-            sync_folder(self._folder)
-            sync_folder(self._folder.parent)
+            sync(self._folder)
+            sync(self._folder.parent)
             self._note_commit()
             self._settle()
         except StoreUnavailable:

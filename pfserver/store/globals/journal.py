@@ -36,6 +36,8 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
+from pfserver.store.disk import sync
+
 #: Updates in their order: a key and its new value, or None where it was killed with all below it.
 Updates = list[tuple[bytes, bytes | None]]
 
@@ -208,7 +210,7 @@ class Journal:
         last = 0 if self._base is None else self._base.number % 2
         for path in (self._paths[1 - last], self._paths[last]):
             path.unlink(missing_ok=True)
-            sync_folder(path.parent)
+            sync(path.parent)
         self._base = None
 
     def _descriptor(self) -> int:
@@ -317,12 +319,3 @@ def write_all(descriptor: int, data: bytes, place: int) -> None:
     while rest:
         written = os.pwrite(descriptor, rest, place)
         rest, place = rest[written:], place + written
-
-
-def sync_folder(folder: Path) -> None:
-    """A file that was just made is not safe before its folder is, nor is one gone that was removed."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

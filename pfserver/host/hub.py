@@ -38,6 +38,17 @@ REST = 64
 #: Seconds that looking takes about: nothing that the reactor has to call may wait for it.
 _MOMENT = 0.0001
 
+#: The usual event, and what is waited for: what comes anew, and the end. What is there all the time is told once.
+_READABLE = int(select.EPOLLIN)
+_EVENTS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+
+#: What is done with bytes that were read; gives the reply, if it is known already.
+Received = Callable[[bytes], bytes | None]
+
+#: What is called for a socket: to read, with what was read, to write, with what was not written; and its transport. In
+#: a plain tuple, which Python takes apart soonest.
+_Circuit = tuple[Callable[[int], bytes], Received, Callable[[bytes], int], Callable[[bytes], object], Connection]
+
 
 @implementer(IReadDescriptor)
 class ReadHub:
@@ -48,25 +59,29 @@ class ReadHub:
     def __init__(self) -> None:
         self._reactor: Any = None
         self._poller: Any = None
-        self._connections: dict[int, tuple[Callable[[int], bytes], Callable[[bytes], object], Connection]] = {}
+        self._circuits: dict[int, _Circuit] = {}
         self._descriptors: dict[Connection, int] = {}
-        # What is to be written at the end of this turn's reads; None between turns.
-        self._outbox: list[tuple[Callable[[bytes], object], bytes]] | None = None
         # Looking does no good where the one who is to ask waits for the same processor.
         self._most = LOOKS if len(os.sched_getaffinity(0)) > 1 else 0
         self._looks = self._most
         self._rest = 0
 
-    def add(self, connection: Connection) -> None:
-        """Read for it, instead of its reactor."""
+    def add(self, connection: Connection, received: Received, unsent: Callable[[bytes], object]) -> None:
+        """Read for it, instead of its reactor.
+
+        :param received: called with what is read. Its reply is written when all is read that was ready, so that a peer
+            with many circuits is woken once for all replies.
+        :param unsent: called with what the socket did not take of a reply.
+        """
         if self._poller is None:
             self._poller = select.epoll()
             self._reactor = connection.reactor
             self._reactor.addReader(self)
         connection.stopReading()
         descriptor = connection.fileno()
-        self._poller.register(descriptor, select.EPOLLIN)
-        self._connections[descriptor] = connection.socket.recv, connection.protocol.dataReceived, connection
+        self._poller.register(descriptor, _EVENTS)
+        handle = connection.socket
+        self._circuits[descriptor] = handle.recv, received, handle.send, unsent, connection
         self._descriptors[connection] = descriptor
 
     def discard(self, connection: Connection) -> None:
@@ -74,20 +89,13 @@ class ReadHub:
         descriptor = self._descriptors.pop(connection, None)
         if descriptor is None:
             return
-        del self._connections[descriptor]
+        del self._circuits[descriptor]
         with suppress(OSError):
             self._poller.unregister(descriptor)
-        if not self._connections:
+        if not self._circuits:
             self._reactor.removeReader(self)
             self._poller.close()
             self._poller = None
-
-    def write(self, write: Callable[[bytes], object], data: bytes) -> None:
-        """Call ``write`` when all is read that was ready: a peer with many circuits is woken once for all replies."""
-        if self._outbox is None:
-            write(data)
-        else:
-            self._outbox.append((write, data))
 
     # -- IReadDescriptor --------
 
@@ -107,42 +115,72 @@ class ReadHub:
         left = AT_ONCE
         ready = self._poller.poll(0, left)
         while ready:
-            outbox: list[tuple[Callable[[bytes], object], bytes]] = []
-            self._outbox = outbox
-            for descriptor, _ in ready:
-                self._read(descriptor)
-            self._outbox = None
-            for write, data in outbox:
-                write(data)
+            for (_, _, send, unsent, _), reply in self._answers(self._read(ready)):
+                try:
+                    sent = send(reply)
+                except OSError:
+                    # There is no room for more, or the circuit is lost: its transport will find that, too.
+                    sent = 0
+                if sent < len(reply):
+                    unsent(reply[sent:])
             left -= len(ready)
             if left <= 0 or self._poller is None:
                 return
             ready = self._poller.poll(0, left) or self._look_again(left)
 
-    def _read(self, descriptor: int) -> None:
-        found = self._connections.get(descriptor)
-        if found is None:
-            return  # discarded in this turn
-        receive, received, connection = found
-        try:
-            data = receive(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.discard(connection)
-            connection.connectionLost(Failure(CONNECTION_LOST))
-            return
-        if not data:
-            # Its reactor finds the same and ends it in its own way.
-            self.discard(connection)
-            connection.startReading()
-            return
-        try:
-            received(data)
-        except Exception:  # noqa: BLE001 - one protocol's fault must not end the others' reading
-            self.log.failure("connection.broken")
-            self.discard(connection)
-            connection.abortConnection()
+    def _read(self, ready: Sequence[tuple[int, int]]) -> list[tuple[_Circuit, bytes]]:
+        """All that is there."""
+        circuits = self._circuits
+        all_read = []
+        for descriptor, events in ready:
+            circuit = circuits.get(descriptor)
+            if circuit is None:
+                continue  # discarded since
+            receive = circuit[0]
+            try:
+                data = receive(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                self._lost(circuit[-1])
+                continue
+            if not data:
+                self._ends(circuit[-1])
+                continue
+            all_read.append((circuit, data))
+            if events != _READABLE or len(data) == READ_BYTES:
+                # Only what comes anew is told without being asked for.
+                self._poller.modify(descriptor, _EVENTS)
+        return all_read
+
+    def _answers(self, all_read: list[tuple[_Circuit, bytes]]) -> list[tuple[_Circuit, bytes]]:
+        """The replies to what was read."""
+        replies = []
+        for circuit, data in all_read:
+            received = circuit[1]
+            try:
+                reply = received(data)
+            except Exception:  # noqa: BLE001 - one protocol's fault must not end the others' reading
+                self._broken(circuit[-1])
+                continue
+            if reply is not None:
+                replies.append((circuit, reply))
+        return replies
+
+    def _ends(self, connection: Connection) -> None:
+        """No more will come: its reactor finds the same and ends it in its own way."""
+        self.discard(connection)
+        connection.startReading()
+
+    def _lost(self, connection: Connection) -> None:
+        self.discard(connection)
+        connection.connectionLost(Failure(CONNECTION_LOST))
+
+    def _broken(self, connection: Connection) -> None:
+        """A fault of its protocol."""
+        self.log.failure("connection.broken")
+        self.discard(connection)
+        connection.abortConnection()
 
     def _look_again(self, left: int) -> Sequence[tuple[int, int]]:
         """What is there within a moment."""

@@ -43,10 +43,10 @@ class IGlobals(Interface):
         For those who name many nodes of one global.
         """
 
-    def read(function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call ``function(view, *arguments)`` with one consistent view, which it must not keep, and return its result.
+    def view() -> IGlobalsView:
+        """What reads see now, consistent in itself; to be used at once and not kept: the next update may end it.
 
-        Synchronous.
+        Raises ``StoreUnavailable``.
         """
 
     def write(function: Callable[[IGlobalsUpdate], Any]) -> Deferred[Any]:

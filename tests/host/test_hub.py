@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import Any
 
@@ -14,13 +15,13 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pfserver.host.hub import AT_ONCE, LOOKS, REST, ReadHub
+from pfserver.host.hub import AT_ONCE, LOOKS, READ_BYTES, REST, ReadHub
 
 reactor: Any = any_reactor
 
 
 class Echo(Protocol):
-    """Answers through its transport; ``!`` is a fault."""
+    """Answers what it reads; ``!`` is a fault."""
 
     def connectionMade(self) -> None:
         factory: Any = self.factory
@@ -28,11 +29,19 @@ class Echo(Protocol):
         self.lost: Deferred[None] = Deferred()
         self.reason = connectionDone
         factory.made.append(self)
-        self.hub.add(self.transport)  # type: ignore[arg-type]
+        self.left_over: list[bytes] = []
+        self.is_read()
 
-    def dataReceived(self, data: bytes) -> None:
+    def is_read(self) -> None:
+        self.hub.add(self.transport, self.received, self.unsent)  # type: ignore[arg-type]
+
+    def received(self, data: bytes) -> bytes | None:
         if b"!" in data:
             raise ZeroDivisionError("a fault")
+        return data
+
+    def unsent(self, data: bytes) -> None:
+        self.left_over.append(data)
         self.transport.write(data)  # type: ignore[union-attr]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -56,8 +65,16 @@ class Client(Protocol):
 def hears(server: Echo, function: Any) -> None:
     """Have a server's side call something else with what it reads."""
     server.hub.discard(server.transport)  # type: ignore[arg-type]
-    server.dataReceived = function  # type: ignore[method-assign]
-    server.hub.add(server.transport)  # type: ignore[arg-type]
+    server.received = function  # type: ignore[method-assign]
+    server.is_read()
+
+
+def readable(servers: list[Echo]) -> int:
+    """How many have something to read; the hub does not notice that somebody looks."""
+    poller = select.poll()
+    for server in servers:
+        poller.register(server.transport.socket, select.POLLIN)  # type: ignore[union-attr]
+    return len(poller.poll(0))
 
 
 class HubTests(TestCase):
@@ -132,7 +149,7 @@ class HubTests(TestCase):
         other.transport.write(b"two")  # type: ignore[union-attr]
         await self.until(lambda: other.received == b"two")
         self.assertEqual(client.received, b"")
-        self.hub.add(server.transport)  # type: ignore[arg-type]
+        server.is_read()
         await self.until(lambda: client.received == b"one")
         await self.close(client, server)
         await self.close(other, other_server)
@@ -163,13 +180,14 @@ class HubTests(TestCase):
         reactor.removeReader(self.hub)
         for number, (client, _) in enumerate(pairs):
             client.transport.write(b"%04d" % number)  # type: ignore[union-attr]
-        await self.until(lambda: len(self.hub._poller.poll(0, count)) == count)
+        servers = [server for _, server in pairs]
+        await self.until(lambda: readable(servers) == count)
         self.hub.doRead()
         self.assertEqual(len(served), AT_ONCE)
         # Those that go on sending do not keep the others from their turn.
         for data in tuple(served):
             pairs[int(data)][0].transport.write(data)  # type: ignore[union-attr]
-        await self.until(lambda: len(self.hub._poller.poll(0, count)) == count)
+        await self.until(lambda: readable(servers) == count)
         self.hub.doRead()
         self.assertEqual(set(served), {b"%04d" % number for number in range(count)})
         reactor.addReader(self.hub)
@@ -178,25 +196,61 @@ class HubTests(TestCase):
             await self.close(client, server)
         self.assertNotIn(self.hub, reactor.getReaders())
 
+    async def test_what_comes_in_several_pieces_is_all_read(self) -> None:
+        client, server = await self.connect()
+        read: list[bytes] = []
+        self.hub.discard(server.transport)  # type: ignore[arg-type]
+        client.transport.write(b"y" * (2 * READ_BYTES + 5))  # type: ignore[union-attr]
+        await deferLater(reactor, 0.1)
+        hears(server, read.append)
+        await self.until(lambda: len(b"".join(read)) == 2 * READ_BYTES + 5)
+        self.assertGreater(len(read), 2)
+        await self.close(client, server)
+
+    async def test_an_end_is_seen_with_what_was_sent_before_it(self) -> None:
+        client, server = await self.connect()
+        read: list[bytes] = []
+        self.hub.discard(server.transport)  # type: ignore[arg-type]
+        client.transport.write(b"the last")  # type: ignore[union-attr]
+        client.transport.loseConnection()  # type: ignore[union-attr]
+        await client.lost
+        hears(server, read.append)
+        await server.lost
+        self.assertIsNotNone(server.reason.check(ConnectionDone))
+        self.assertEqual(read, [b"the last"])
+
+    async def test_what_a_socket_does_not_take_is_told(self) -> None:
+        client, server = await self.connect()
+        reply = bytes(range(256)) * 100_000
+        hears(server, lambda data: reply)
+        client.transport.write(b"x")  # type: ignore[union-attr]
+        await self.until(lambda: len(client.received) == len(reply))
+        self.assertEqual(client.received, reply)
+        self.assertEqual(len(server.left_over), 1)
+        self.assertTrue(reply.endswith(server.left_over[0]))
+        await self.close(client, server)
+
     async def test_replies_are_written_when_all_that_was_ready_is_read(self) -> None:
         pairs = [await self.connect() for _ in range(3)]
-        told: list[tuple[str, bytes]] = []
+        servers = [server for _, server in pairs]
+        told: list[tuple[bytes, int]] = []
 
-        def answer(data: bytes) -> None:
-            told.append(("read", data))
-            self.hub.write(lambda data: told.append(("written", data)), data)
+        def answer(data: bytes) -> bytes:
+            told.append((data, sum(map(has_reply, pairs))))
+            return b"reply"
+
+        def has_reply(pair: tuple[Client, Echo]) -> bool:
+            return bool(select.select([pair[0].transport.socket], [], [], 0)[0])  # type: ignore[union-attr]
 
         for client, server in pairs:
             self.hub.discard(server.transport)  # type: ignore[arg-type]
             client.transport.write(b"x")  # type: ignore[union-attr]
-        await deferLater(reactor, 0.05)
-        for _, server in pairs:
+        await self.until(lambda: readable(servers) == 3)
+        for server in servers:
             hears(server, answer)
-        await self.until(lambda: len(told) == 6)
-        self.assertEqual(told, [("read", b"x")] * 3 + [("written", b"x")] * 3)
-        # Between turns there is nothing to wait for.
-        self.hub.write(lambda data: told.append(("now", data)), b"y")
-        self.assertEqual(told[-1], ("now", b"y"))
+        await self.until(lambda: all(client.received == b"reply" for client, _ in pairs))
+        # Nobody is read again, and nobody has a reply, before all are answered.
+        self.assertEqual(told, [(b"x", 0)] * 3)
         for client, server in pairs:
             await self.close(client, server)
 

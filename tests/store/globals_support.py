@@ -61,7 +61,7 @@ def filler(globals_: Globals, count: int = 100) -> Callable[[Any], None]:
 def value_of(globals_: Globals, *subscripts: bytes) -> bytes | None:
     """The value of ``^X(subscripts)`` as a reader sees it."""
     key = globals_.key(b"", b"X", subscripts)
-    found: bytes | None = globals_.read(lambda view: view.get(key))
+    found: bytes | None = globals_.view().get(key)
     return found
 
 

@@ -267,10 +267,10 @@ class LongKeyTests(TestCase):
                 subscripts = view.query(globals_.key(b"", b"X", subscripts))
             return found
 
-        self.assertEqual(globals_.read(walk), [b"-1", b"1", b"2", b"10"])
+        self.assertEqual(walk(globals_.view()), [b"-1", b"1", b"2", b"10"])
         await globals_.write(lambda update: update.kill(globals_.key(b"", b"X", [*long, b"1"])))
         level = globals_.key(b"", b"X", [*long, b"-1"])
-        self.assertEqual(globals_.read(lambda view: view.order(level)), b"2")
+        self.assertEqual(globals_.view().order(level), b"2")
         await globals_.write(lambda update: update.kill(globals_.key(b"", b"X", long[:1])))
-        self.assertEqual(globals_.read(lambda view: view.define(globals_.key(b"", b"X", []))), 0)
-        self.assertEqual(globals_.read(lambda view: view.order(globals_.key(b"", b"%", []))), b"")
+        self.assertEqual(globals_.view().define(globals_.key(b"", b"X", [])), 0)
+        self.assertEqual(globals_.view().order(globals_.key(b"", b"%", [])), b"")

@@ -72,7 +72,7 @@ async def fill(reactor):
             refused = number
             break
         await task.deferLater(reactor, 0)
-    seen = all(globals_.read(lambda view: view.get(globals_.key(b"", b"X", [b"%d" % one]))) for one in acknowledged)
+    seen = all(globals_.view().get(globals_.key(b"", b"X", [b"%d" % one])) for one in acknowledged)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     while True:
         try:

@@ -152,7 +152,8 @@ class Data:
     # -- fetches --------
 
     def _get(self, view: IGlobalsView, key: bytes) -> bytes:
-        value = view.get(key)
+        get = view.get
+        value = get(key)
         if value is None:
             return _UNDEFINED
         length = len(value)
@@ -219,7 +220,8 @@ class Data:
 
     @staticmethod
     def _set(update: IGlobalsUpdate, argument: tuple[bytes, bytes]) -> bytes:
-        update.set(*argument)
+        key, value = argument
+        update.set(key, value)
         return b""
 
     @staticmethod

@@ -160,7 +160,7 @@ class Mixed:
             answers = await self._rooms.globals.write(run).addErrback(self._refuse, parts)
         else:
             try:
-                answers = self._rooms.globals.read(run)
+                answers = run(self._rooms.globals.view())
             except PFServerError:
                 answers = self._refuse(Failure(), parts)
         self._room -= update_bytes(data, spans, answers)

@@ -71,28 +71,38 @@ class OMIProtocol(Protocol):
         plain = self._plain = plain_socket(transport)
         if plain is not None:
             self._send_now = plain.socket.send
-            self.factory.hub.add(plain)
+            self.factory.hub.add(plain, self.received, self._unsent)
         transport.registerProducer(self, plain is None)
         self._since = self.factory.clock.seconds()
         self.factory.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes of messages."""
+        """Bytes of messages, from a transport."""
+        reply = self.received(data)
+        if reply is not None:
+            self._write(reply)
+
+    def received(self, data: bytes) -> bytes | None:
+        """Bytes of messages; gives the reply that is to be written, if there is one already."""
         if self._ended:
-            return
+            return None
         self._active = True
         if self._begun is None and not (self._waiting or self._busy or self._paused):
             # The usual, the short way: one message, and nothing before it.
             try:
-                answered = self._dialogue.quick(data, 4)
+                quick = self._dialogue.quick
+                answered = quick(data, 4)
             except Exception:  # noqa: BLE001 - whatever it is, the agent waits for a reply
                 answered = self._dialogue.fault(data[4:])
             if answered is not None:
                 if isinstance(answered, bytes):
-                    self.factory.hub.write(self._write, answered)
-                else:
-                    self._take(answered)
-                return
+                    return answered
+                self._take(answered)
+                return None
+        self._feed(data)
+        return None
+
+    def _feed(self, data: bytes) -> None:
         try:
             contents = self._frames.feed(data)
         except CircuitError as error:
@@ -202,7 +212,8 @@ class OMIProtocol(Protocol):
             transport.loseConnection()
 
     def abort(self) -> None:
-        """Close now."""
+        """Close now; what was read already is not looked at."""
+        self._ended = True
         transport: Any = self.transport
         if transport is not None and not self._lost:
             self._leave_hub()
@@ -262,16 +273,20 @@ class OMIProtocol(Protocol):
         if self._send_now is None or self._paused:
             transport.write(data)
             return
-        # As write_at_once does it, but for what is bound or known here: a twentieth of what a request costs.
         try:
             sent = self._send_now(data)
         except OSError:
             # There is no room for more, or the circuit is lost: the transport will find that, too.
             sent = 0
         if sent < len(data):
-            self._hold()
-            transport.write(data[sent:])
-            self._pace()
+            self._unsent(data[sent:])
+
+    def _unsent(self, data: bytes) -> None:
+        """What the socket does not take at once, the transport keeps."""
+        self._hold()
+        transport: Any = self.transport
+        transport.write(data)
+        self._pace()
 
     def _hold(self) -> None:
         """Replies wait until the agent reads; its time runs."""
@@ -290,7 +305,7 @@ class OMIProtocol(Protocol):
                     # The time that we did not read is not the agent's.
                     self._begun = self.factory.clock.seconds()
                 if self._plain is not None:
-                    self.factory.hub.add(self._plain)
+                    self.factory.hub.add(self._plain, self.received, self._unsent)
                 else:
                     transport.resumeProducing()
             elif self._plain is not None:

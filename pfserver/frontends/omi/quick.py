@@ -31,6 +31,9 @@ _SLICE = 64
 #: The length of a message, and the header of a response without error.
 _MESSAGE = Struct("<I8s4s")
 _LENGTH = Struct("<I").unpack_from
+#: The same of a message of one request, with the first bytes of its header and the last.
+_REQUEST = Struct("<I4s4x4s")
+_PARTS = _REQUEST.unpack_from
 
 Span = tuple[int, int]
 
@@ -50,9 +53,7 @@ class Quick:
         self.values = data.values
         self._limit = limit
         self._refuse = refuse
-        self._read: Callable[..., Any] = globals_.read
         self._globals = globals_
-        self._try_write: Callable[..., Any] = globals_.try_write
 
     def one(self, data: bytes, start: int) -> bytes | Deferred[bytes] | None:
         """The reply to a message of one request, which begins at ``start``, at once or when it is on disk.
@@ -60,28 +61,33 @@ class Quick:
         None where the longer way has to be gone: nothing is done then.
         """
         end = len(data)
-        if start and not self._is_whole(data, end):
-            return None
-        kind = data[start : start + 4]
+        if start:
+            if end < _REQUEST.size:
+                return None
+            length, kind, ids = _PARTS(data)
+            if 4 + length != end or end > self._limit:
+                return None
+        else:
+            kind, ids = data[:4], data[8:_HEADER]
         decode = self._fetches.get(kind)
         try:
             if decode is not None:
-                body = self._read(*decode(data, start, end))
+                perform, argument = decode(data, start, end)
+                body = perform(self._globals.view(), argument)
             else:
                 decode = self._updates.get(kind)
                 if decode is None:
                     return None
-                step = decode(data, start, end)
-                body = self._try_write(*step)
+                perform, argument = decode(data, start, end)
+                body = self._globals.try_write(perform, argument)
                 if body is None:
-                    answered = self._written(data, [(start, end)], [step])
+                    answered = self._written(data, [(start, end)], [(perform, argument)])
                     if isinstance(answered, Deferred):
                         return answered.addCallback(alone, self._limit)
                     return alone(answered, self._limit)
         except (OMIError, LiveReference, StoreUnavailable):
             return None
         length = _HEADER + len(body)
-        ids = data[start + 8 : start + _HEADER]
         if length + 4 > self._limit:
             return alone([FINE + ids + body], self._limit)
         reply: bytes = _MESSAGE.pack(length, FINE, ids) + body
@@ -118,10 +124,10 @@ class Quick:
             return self._written(data, spans, steps, longs)
         room = room_for(len(spans), longs, self._limit)
         try:
-            answered: list[bytes] = self._read(partial(run_steps, data, spans, steps, room, self.values))
+            view = self._globals.view()
         except StoreUnavailable:
             return self._refuse(Failure(), [data[begin:end] for begin, end in spans])
-        return answered
+        return run_steps(data, spans, steps, room, self.values, view)
 
     def _is_whole(self, data: bytes, size: int) -> bool:
         """Whether this is one message, all of it and nothing more, with its length."""

@@ -32,10 +32,10 @@ class Batch:
         """How many updates are in it."""
         return len(self.updates)
 
-    @property
-    def volume(self) -> int:
-        """How long their keys and values are together; 0 for a batch that is not open."""
-        return self._update.volume if self._update is not None else 0
+    def exceeds(self, updates: int, volume: int) -> bool:
+        """Whether it has so many updates, or so many bytes of keys and values while it is open."""
+        update = self._update
+        return len(self.updates) >= updates or (update is not None and update.volume >= volume)
 
     @property
     def is_open(self) -> bool:

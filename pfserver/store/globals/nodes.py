@@ -42,7 +42,8 @@ class Nodes:
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None."""
         if len(key) <= _HEAD:
-            value: bytes | None = self.get_short(key)
+            get = self.get_short
+            value: bytes | None = get(key)
             return value
         bucket, rest = self._bucket(self.get_short(key[:_HEAD] + _POINTED), key[_HEAD:], make=False)
         found: bytes | None = self.get_short(bucket + rest, db=self._rests) if bucket else None
@@ -51,7 +52,8 @@ class Nodes:
     def put(self, key: bytes, value: bytes) -> None:
         """Give a key its value."""
         if len(key) <= _HEAD:
-            self.put_short(key, value)
+            put = self.put_short
+            put(key, value)
             return
         pointer = key[:_HEAD] + _POINTED
         bucket = self.get_short(pointer)

@@ -122,16 +122,15 @@ class Globals:
 
     # -- reading --------
 
-    def read(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def view(self) -> View:
         """See ``IGlobals``."""
         batch = self._batch
-        if batch is not None and batch.view is not None:
-            return function(batch.view, *arguments)
+        if batch is not None and (view := batch.view) is not None:
+            return view
         try:
-            view = self._snapshot.view() if batch is None else self._mended_view()
+            return self._snapshot.view() if batch is None else self._mended_view()
         except lmdb.Error as error:
-            view = self._mended_view(error)
-        return function(view, *arguments)
+            return self._mended_view(error)
 
     def _mended_view(self, error: lmdb.Error | None = None) -> View:
         """A view where there was none, if the file can be made usable again. Raises ``StoreUnavailable``."""
@@ -184,8 +183,7 @@ class Globals:
         """Whether as many times as much as is kept open is in the batch."""
         batch = self._batch
         return batch is not None and (
-            batch.size >= OPEN_LIMIT * factor
-            or batch.volume >= OPEN_BYTES * factor
+            batch.exceeds(OPEN_LIMIT * factor, OPEN_BYTES * factor)
             or (not self._is_lazy and self._file.journal_size >= JOURNAL_BYTES * factor)
         )
 

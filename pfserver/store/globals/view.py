@@ -113,9 +113,10 @@ class Update(View):
 
     def set(self, key: bytes, value: bytes) -> None:
         """See ``IGlobalsUpdate``."""
-        self._tell((key, value))
+        tell, put = self._tell, self._put
+        tell((key, value))
         self.volume += len(key) + len(value)
-        self._put(key, value)
+        put(key, value)
 
     def kill(self, key: bytes) -> None:
         """See ``IGlobalsUpdate``."""

@@ -120,13 +120,13 @@ class CircuitTests(OMICase):
         waiting = len(ours._waiting)
         # What it sends from now on stays in the socket.
         received: list[bytes] = []
-        take = ours.dataReceived
+        take = ours.received
 
-        def note(data: bytes) -> None:
+        def note(data: bytes) -> Any:
             received.append(data)
-            take(data)
+            return take(data)
 
-        ours.dataReceived = note
+        ours.received = note
         end = message(greedy.packed(Status()))
         transport.write(end)
         await self.until(lambda: end in unread(ours._plain.socket))

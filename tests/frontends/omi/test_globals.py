@@ -251,10 +251,10 @@ class UnavailableTests(OMICase):
             await self.globals.write(lambda update: None)
 
     async def test_what_cannot_be_read_is_an_error_too(self) -> None:
-        def read(_: Globals, function: Any, *arguments: Any) -> Any:
+        def view(_: Globals) -> Any:
             raise StoreUnavailable("globals cannot be read: the disk is gone")
 
-        self.patch(Globals, "read", read)
+        self.patch(Globals, "view", view)
         circuit = await self.session()
         self.assertEqual(await circuit.ask(Get(ref(1))), 6)
         for last, answer in ((Get(ref(2)), 6), (Lock(ref(1), b"9"), LockReply(1))):

@@ -257,7 +257,7 @@ class JobTests(OMICase):
         self.open_gate()
         circuit = await self.session()
         await circuit.ask_all([Set(ref(1), b"v"), start()])
-        self.assertEqual(self.globals.read(lambda view: view.get(self.globals.key(b"", b"X", [b"1"]))), b"v")
+        self.assertEqual(self.globals.view().get(self.globals.key(b"", b"X", [b"1"])), b"v")
         await self.ended(await self.engine.job(1))
 
     async def test_numbers_wrap_and_pass_over_those_that_are_kept(self) -> None:

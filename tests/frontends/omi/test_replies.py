@@ -100,7 +100,7 @@ class LongReplyTests(OMICase):
 
     async def test_gets_are_not_carried_out_when_the_reply_is_full(self) -> None:
         self.patch(quick, "_SLICE", 4)
-        read = self.globals.read
+        view = self.globals.view
         got: list[bytes] = []
 
         class Counted:
@@ -114,8 +114,7 @@ class LongReplyTests(OMICase):
                 got.append(key)
                 return self._view.get(key)
 
-        self.patch(self.globals, "read", lambda function: read(lambda view: function(Counted(view))))
-        self.patch(self.server_side(self.circuit_)._dialogue.session.quick, "_read", self.globals.read)  # type: ignore[union-attr]
+        self.patch(self.globals, "view", lambda: Counted(view()))
         answers = await self.asked(*[Get(ref(1))] * 40, Order(ref("")))
         self.assertEqual(answers, [GetReply(1, LONG), *[5] * 39, OrderReply(b"1")])
         self.assertEqual(len(got), 4)

@@ -183,7 +183,7 @@ class NegotiationTests(OMICase):
         await circuit.closed
         self.assertEqual(circuit._inbox, deque())
         key = self.globals.key(b"", b"X", [b"1"])
-        self.assertEqual(self.globals.read(lambda view: view.get(key)), b"v" * 150)
+        self.assertEqual(self.globals.view().get(key), b"v" * 150)
 
     async def test_a_value_longer_than_agreed_is_not_told(self) -> None:
         circuit = await self.session()

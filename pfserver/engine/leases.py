@@ -88,7 +88,7 @@ class Leases:
         job_id: int,
         holder: str,
         outcome: Outcome,
-        progress: Progress,
+        progress: Progress | None,
         messages: Texts,
         publish: Callable[[Path], Sequence[Artifact]] | None,
     ) -> Job:
@@ -99,6 +99,9 @@ class Leases:
         artifacts: Sequence[Artifact] = ()
         if publish is not None:
             artifacts = await self._tools.in_thread(self._publish, job, publish)
+        if progress is None:
+            count = len(artifacts)
+            progress = Progress(documents=count, pages=sum(one.pages for one in artifacts), total=count)
         told = [*messages, *texts.closing(job, outcome, progress)]
         try:
             job = await self._tools.store.finish(

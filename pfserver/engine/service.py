@@ -296,7 +296,7 @@ class Engine:
         holder: str,
         outcome: Outcome,
         *,
-        progress: Progress,
+        progress: Progress | None = None,
         messages: Sequence[tuple[int, str]] = (),
         publish: Callable[[Path], Sequence[Artifact]] | None = None,
     ) -> Job:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from OpenSSL.SSL import Error as SSLError
 from service_identity import VerificationError
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError, TimeoutError
 from twisted.internet.interfaces import IConsumer, IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
@@ -109,7 +109,7 @@ class Calls:
         return message.value
 
     async def _talk(self, body: Body, reader: Reader, watch: _Watch) -> Call | Response | Fault:
-        data = bytes(body) if body.length <= SMALL else _Sending(body, watch.moved)
+        data = _Whole(bytes(body)) if body.length <= SMALL else _Sending(body, watch.moved)
         response = await self._client.post(
             self._url, headers=self._headers, data=data, unbuffered=True, allow_redirects=False
         )
@@ -179,6 +179,29 @@ class _Watch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+@implementer(IBodyProducer)
+class _Whole:
+    """A short call: it goes out with the request's headers, in one piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self.length = len(data)
+        self._data = data
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """See ``IBodyProducer``."""
+        consumer.write(self._data)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """See ``IBodyProducer``; all is written."""
+
+    def resumeProducing(self) -> None:
+        """See ``IBodyProducer``."""
+
+    def stopProducing(self) -> None:
+        """See ``IBodyProducer``."""
 
 
 @implementer(IBodyProducer)

@@ -151,8 +151,10 @@ class Workbench:
         try:
             await self._sending.acquire()
             try:
+                bringing = Deferred.fromCoroutine(self._persist(task, lambda: self._server.finish(task, *result)))
+                # The next job is asked for behind the result: whoever waits for that has it sooner.
                 room.release()
-                return await self._persist(task, lambda: self._server.finish(task, *result))
+                return await bringing
             finally:
                 self._sending.release()
         finally:

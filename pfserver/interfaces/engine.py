@@ -103,15 +103,15 @@ class IEngine(Interface):
         holder: str,
         outcome: Outcome,
         *,
-        progress: Progress,
+        progress: Progress | None = None,
         messages: Sequence[tuple[int, str]] = (),
         publish: Callable[[Path], Sequence[Artifact]] | None = None,
     ) -> Awaitable[Job]:
         """Store the outcome of a leased job.
 
-        ``publish`` is called in a thread with the job's fresh staging folder, fills it and returns what lies there. A
-        lease that ran out is still good for this as long as nobody else holds the job. Raises ``LeaseLost``,
-        ``NoSuchJob``, ``OutputUnavailable``.
+        ``publish`` is called in a thread with the job's fresh staging folder, fills it and returns what lies there;
+        that is the progress where none is given. A lease that ran out is still good for this as long as nobody else
+        holds the job. Raises ``LeaseLost``, ``NoSuchJob``, ``OutputUnavailable``, and what ``publish`` raises.
         """
 
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_count
 from pfserver.documents.names import fitting_name
-from pfserver.documents.request import FORMATS, Conversion, conversion_of
+from pfserver.documents.request import FORMATS, conversion_of
 from pfserver.documents.sources import Sources
 from pfserver.errors import BadProject, JobFailed, LeaseLost, NotAllowed, PFServerError
 from pfserver.frontends.http.choice import FairChoice, worker_for
@@ -214,18 +214,17 @@ class JobMethods:
             return
         if output_format not in FORMATS or wanted.format not in ("", output_format):
             raise Fault(Code.FORMAT_NOT_ASKED_FOR, f"the job is for {wanted.format or ', '.join(FORMATS)}")
-        artifact = await self._in_thread(_accept, job, wanted, document, output_format)
         cancelled = job.state is State.CANCELLING
 
         def publish(folder: Path) -> Sequence[Artifact]:
+            artifact = _accept(job, document, output_format)
             # A copy, since this may be asked for again where the disk is full.
             link_or_copy(document.path, folder / artifact.name)
             return [artifact]
 
         outcome = Outcome.CANCELLED if cancelled else Outcome.COMPLETED
-        counts = Progress(documents=1, pages=artifact.pages, total=1)
         try:
-            await self._engine.finish_lease(job_id, factory.name, outcome, progress=counts, publish=publish)
+            await self._engine.finish_lease(job_id, factory.name, outcome, publish=publish)
         except JobFailed as error:
             # Its output folder cannot be made: no result of any factory could ever be kept.
             outcome = Outcome.CANCELLED if cancelled else Outcome.FAILED
@@ -258,7 +257,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _accept(job: Job, wanted: Conversion, document: Upload, output_format: str) -> Artifact:
+def _accept(job: Job, document: Upload, output_format: str) -> Artifact:
     """What a result is. Raises ``Fault`` where it is not what it should be."""
     if not document.size or format_of(document.path) != output_format:
         raise Fault(Code.NOT_VALID, f"the document is not {output_format}")

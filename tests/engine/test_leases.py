@@ -29,10 +29,9 @@ class LeaseTests(EngineCase):
         self.assertEqual((job.state, job.node), (State.LEASED, "ada/office"))
         following = Deferred.fromCoroutine(read_all(await self.engine.follow(job.id)))
         self.assertIsNone(await self.engine.lease("x", lambda jobs: jobs[0], backends=["remote"], seconds=1))
-        done = await self.engine.finish_lease(
-            job.id, "ada/office", Outcome.COMPLETED, progress=Progress(documents=1, pages=1), publish=publish
-        )
-        self.assertEqual((done.outcome, done.pages), (Outcome.COMPLETED, 1))
+        # What is published is the progress.
+        done = await self.engine.finish_lease(job.id, "ada/office", Outcome.COMPLETED, publish=publish)
+        self.assertEqual((done.outcome, done.documents, done.pages), (Outcome.COMPLETED, 1, 1))
         self.assertEqual((self.engine.output_folder(done) / "001.pdf").read_bytes(), b"%PDF")
         self.assertEqual([m.number for m in await following], [100, 118, 101, 20, 1])
         with self.assertRaises(LeaseLost):

@@ -37,6 +37,9 @@ AT_ONCE = 256
 #: until it has its reply needs up to 60 to ask again.
 LOOKS = 256
 
+#: For so many reads counts that one was waited for: whoever asks again and again must not keep the reactor for long.
+WAITED = 8
+
 #: Turns without a second look, after some that were in vain, until one is tried again.
 REST = 64
 
@@ -131,7 +134,10 @@ class ReadHub:
             left -= len(ready)
             if left <= 0 or self._poller is None:
                 return
-            ready = self._poller.poll(0, left) or self._look_again(left)
+            ready = self._poller.poll(0, left)
+            if not ready and left > WAITED:
+                left -= WAITED
+                ready = self._look_again(left)
 
     def _read(self, ready: Sequence[tuple[int, int]]) -> list[tuple[_Circuit, bytes]]:
         """All that is there."""

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pfserver.host.hub import AT_ONCE, LOOKS, READ_BYTES, REST, ReadHub
+from pfserver.host.hub import AT_ONCE, LOOKS, READ_BYTES, REST, WAITED, ReadHub
 
 reactor: Any = any_reactor
 
@@ -305,6 +305,29 @@ class LookingTests(TestCase):
         self.socket.send(b"x")
         self.hub.doRead()
         self.assertEqual(counts, [AT_ONCE])
+        await self.close(server)
+
+    async def test_a_turn_ends_sooner_where_each_is_waited_for(self) -> None:
+        server = await self.connected()
+        counts = self.reads(server, lambda count: None)
+        poller = self.hub._poller
+
+        class Late:
+            """Somebody asks again, but only after a look."""
+
+            def poll(_, *arguments: Any) -> Any:
+                found = poller.poll(*arguments)
+                if not found:
+                    self.socket.send(b"x")
+                return found
+
+            def __getattr__(_, name: str) -> Any:
+                return getattr(poller, name)
+
+        self.hub._poller = Late()
+        self.socket.send(b"x")
+        self.hub.doRead()
+        self.assertEqual(counts, [AT_ONCE // (WAITED + 1) + 1])
         await self.close(server)
 
     async def test_what_the_reactor_has_to_call_goes_first(self) -> None:

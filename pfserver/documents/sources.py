@@ -43,6 +43,11 @@ class Sources:
             raise NoSuchProject(f"there is no document {request.project[:200]!r}")
         return path
 
+    @staticmethod
+    def is_upload(request: JobRequest) -> bool:
+        """Whether a job's document was uploaded."""
+        return bool(request.variables.get(UPLOAD))
+
     def has(self, request: JobRequest) -> bool:
         """Whether a job's document lies with this server, as far as it was uploaded at all."""
         upload = request.variables.get(UPLOAD, "")

@@ -123,7 +123,9 @@ class JobMethods:
                 return Idle(partial(self._still_idle, factory, kind, changes))
             self._choice.chosen(job)
             try:
-                source = await self._in_thread(self._open, job)
+                # In the state folder: less work than to ask a thread for it. A projects folder may be far away.
+                uploaded = Sources.is_upload(job.request)
+                source = self._open(job) if uploaded else await self._in_thread(self._open, job)
             except PFServerError as error:
                 await self._give_up(factory, job, str(error))
                 continue

@@ -36,8 +36,9 @@ ANSWERED_DOCUMENT = ("", 0, "document")
 #: Seconds in which a connection has to be made, and seconds without a byte after which an answer is given up.
 CONNECT_TIMEOUT, PATIENCE = 15.0, 120.0
 
-#: Bytes of a call that is sent at once; a longer one piece by piece.
-SMALL = 128 * 1024
+#: Bytes of a call that is sent at once; a longer one piece by piece. With its headers it has to be less than what a
+#: transport buffers before it asks who writes to pause (64 KiB): who has written all cannot be asked to go on.
+SMALL = 48 * 1024
 
 #: HTTP statuses that asking again does not change.
 _REFUSALS = {400, 401, 403, 404, 405, 410, 411, 413, 414, 415, 431, 451, 501, 505}

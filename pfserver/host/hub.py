@@ -2,7 +2,7 @@
 
 A reactor spends more on telling a protocol that there is something to read (its logging context, its lists) than the
 protocol on a small request. A hub waits for its sockets with a poller of its own, which the reactor sees as one
-descriptor, and reads them in one turn. All but reading stays with their transports.
+descriptor, reads them in one turn and writes the replies that are known at once. All else stays with their transports.
 
 All is read, then all is answered, then all replies are written: each of these steps is quicker in a row, with its code
 and data in the processor's caches, than in turns with the others.
@@ -60,7 +60,7 @@ _Circuit = tuple[Callable[[int], bytes], Received, Callable[[bytes], int], Calla
 
 @implementer(IReadDescriptor)
 class ReadHub:
-    """Reads sockets for their protocols."""
+    """Reads sockets for their protocols, and writes what these answer at once."""
 
     log = Logger()
 
@@ -77,8 +77,8 @@ class ReadHub:
     def add(self, connection: Connection, received: Received, unsent: Callable[[bytes], object]) -> None:
         """Read for it, instead of its reactor.
 
-        :param received: called with what is read. Its reply is written when all is read that was ready, so that a peer
-            with many circuits is woken once for all replies.
+        :param received: called with what is read, which may have been read before it was discarded. Its reply is
+            written when all is read that was ready, so that a peer with many circuits is woken once for all replies.
         :param unsent: called with what the socket did not take of a reply.
         """
         if self._poller is None:
@@ -93,7 +93,10 @@ class ReadHub:
         self._descriptors[connection] = descriptor
 
     def discard(self, connection: Connection) -> None:
-        """Read no more for it; nobody does then. It may be closed already, but only in this turn of the reactor."""
+        """Read no more for it; nobody does then. It may be closed already, but only in this turn of the reactor.
+
+        What was read in this turn is still told.
+        """
         descriptor = self._descriptors.pop(connection, None)
         if descriptor is None:
             return
@@ -123,14 +126,16 @@ class ReadHub:
         left = AT_ONCE
         ready = self._poller.poll(0, left)
         while ready:
-            for (_, _, send, unsent, _), reply in self._answers(self._read(ready)):
+            for circuit, reply in self._answers(self._read(ready)):
+                send = circuit[2]
+                # As write_at_once does it, but for what is bound already: a twentieth of what a request costs.
                 try:
                     sent = send(reply)
                 except OSError:
                     # There is no room for more, or the circuit is lost: its transport will find that, too.
                     sent = 0
                 if sent < len(reply):
-                    unsent(reply[sent:])
+                    self._left_over(circuit, reply[sent:])
             left -= len(ready)
             if left <= 0 or self._poller is None:
                 return
@@ -140,7 +145,7 @@ class ReadHub:
                 ready = self._look_again(left)
 
     def _read(self, ready: Sequence[tuple[int, int]]) -> list[tuple[_Circuit, bytes]]:
-        """All that is there."""
+        """What is there, at most so much of each."""
         circuits = self._circuits
         all_read = []
         for descriptor, events in ready:
@@ -160,7 +165,8 @@ class ReadHub:
                 continue
             all_read.append((circuit, data))
             if events != _READABLE or len(data) == READ_BYTES:
-                # Only what comes anew is told without being asked for.
+                # Only what comes anew is told without being asked for. (Who sends urgent data has it read up to there,
+                # and the rest with the next bytes.)
                 self._poller.modify(descriptor, _EVENTS)
         return all_read
 
@@ -185,7 +191,18 @@ class ReadHub:
 
     def _lost(self, connection: Connection) -> None:
         self.discard(connection)
-        connection.connectionLost(Failure(CONNECTION_LOST))
+        try:
+            connection.connectionLost(Failure(CONNECTION_LOST))
+        except Exception:  # noqa: BLE001 - the others were read already, and have to be answered
+            self.log.failure("connection.broken")
+
+    def _left_over(self, circuit: _Circuit, data: bytes) -> None:
+        """What a socket did not take is its protocol's to keep."""
+        unsent = circuit[3]
+        try:
+            unsent(data)
+        except Exception:  # noqa: BLE001 - the others wait for their replies
+            self._broken(circuit[-1])
 
     def _broken(self, connection: Connection) -> None:
         """A fault of its protocol."""

@@ -44,7 +44,7 @@ class IGlobals(Interface):
         """
 
     def view() -> IGlobalsView:
-        """What reads see now, consistent in itself; to be used at once and not kept: the next update may end it.
+        """What reads see now, consistent in itself; to be used at once and not kept: whatever runs later may end it.
 
         Raises ``StoreUnavailable``.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from typing import Any
 
 from twisted.internet import reactor as any_reactor
@@ -141,6 +142,37 @@ class HubTests(TestCase):
         good.transport.write(b"still here")  # type: ignore[union-attr]
         await self.until(lambda: good.received == b"still here")
         await self.close(good, server)
+
+    async def test_nor_does_a_fault_when_it_is_written_to_or_lost(self) -> None:
+        pairs = [await self.connect() for _ in range(3)]
+        (_, full), (_, gone), _ = pairs
+        lost = gone.connectionLost
+
+        def fault(*arguments: Any) -> None:
+            if arguments and isinstance(arguments[0], Failure):
+                lost(arguments[0])
+            raise ZeroDivisionError("a fault")
+
+        hears(full, lambda data: b"z" * 50_000_000)
+        self.hub.discard(full.transport)  # type: ignore[arg-type]
+        full.unsent = gone.connectionLost = fault  # type: ignore[method-assign]
+        full.is_read()
+        reactor.removeReader(self.hub)
+        gone_client = pairs[1][0].transport
+        gone_client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # type: ignore[union-attr]
+        for client, _ in pairs:
+            client.transport.socket.send(b"x")  # type: ignore[union-attr]
+        gone_client.abortConnection()  # type: ignore[union-attr]
+        await pairs[1][0].lost
+        await self.until(lambda: readable([server for _, server in pairs]) == 3)
+        self.hub.doRead()
+        reactor.addReader(self.hub)
+        await self.until(lambda: pairs[2][0].received == b"x")
+        await gone.lost
+        await full.lost
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        await pairs[0][0].lost
+        await self.close(*pairs[2])
 
     async def test_discarded_it_is_not_read_and_added_again_it_is(self) -> None:
         (client, server), (other, other_server) = await self.connect(), await self.connect()

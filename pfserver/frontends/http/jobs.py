@@ -20,7 +20,7 @@ from pfserver.documents.checks import MEDIA_TYPES, format_of, odf_suffix, page_c
 from pfserver.documents.names import fitting_name
 from pfserver.documents.request import FORMATS, conversion_of
 from pfserver.documents.sources import Sources
-from pfserver.errors import BadProject, JobFailed, LeaseLost, NotAllowed, PFServerError
+from pfserver.errors import BadProject, JobFailed, LeaseLost, NotAllowed, PFServerError, StoreUnavailable
 from pfserver.frontends.http.choice import FairChoice, worker_for
 from pfserver.frontends.http.deliveries import Deliveries
 from pfserver.frontends.http.exchange import FileSource, Upload
@@ -219,7 +219,10 @@ class JobMethods:
         cancelled = job.state is State.CANCELLING
 
         def publish(folder: Path) -> Sequence[Artifact]:
-            artifact = _accept(job, document, output_format)
+            try:
+                artifact = _accept(job, document, output_format)
+            except OSError as error:
+                raise StoreUnavailable("the document could not be read; try again later") from error
             # A copy, since this may be asked for again where the disk is full.
             link_or_copy(document.path, folder / artifact.name)
             return [artifact]

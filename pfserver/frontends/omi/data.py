@@ -152,7 +152,7 @@ class Data:
     # -- fetches --------
 
     def _get(self, view: IGlobalsView, key: bytes) -> bytes:
-        get = view.get
+        get = view.get  # it may be an attribute of the view: see Nodes
         value = get(key)
         if value is None:
             return _UNDEFINED

@@ -31,7 +31,7 @@ _SLICE = 64
 #: The length of a message, and the header of a response without error.
 _MESSAGE = Struct("<I8s4s")
 _LENGTH = Struct("<I").unpack_from
-#: The same of a message of one request, with the first bytes of its header and the last.
+#: The length of a message of one request, the first 4 bytes of its header and, behind 4 others, the last.
 _REQUEST = Struct("<I4s4x4s")
 _PARTS = _REQUEST.unpack_from
 
@@ -56,7 +56,7 @@ class Quick:
         self._globals = globals_
 
     def one(self, data: bytes, start: int) -> bytes | Deferred[bytes] | None:
-        """The reply to a message of one request, which begins at ``start``, at once or when it is on disk.
+        """The reply to a message of one request, which begins at ``start`` (0 or 4), at once or when it is on disk.
 
         None where the longer way has to be gone: nothing is done then.
         """

@@ -32,8 +32,8 @@ class Batch:
         """How many updates are in it."""
         return len(self.updates)
 
-    def exceeds(self, updates: int, volume: int) -> bool:
-        """Whether it has so many updates, or so many bytes of keys and values while it is open."""
+    def reaches(self, updates: int, volume: int) -> bool:
+        """Whether it has so many updates or more, or so many bytes of keys and values while it is open."""
         update = self._update
         return len(self.updates) >= updates or (update is not None and update.volume >= volume)
 

@@ -28,6 +28,7 @@ class Nodes:
     :param rests: the table of buckets.
     """
 
+    # Attributes are looked up before they are called: as a method Python would look for them in the class first.
     __slots__ = ("_cursor", "_rests", "_transaction", "get_short", "put_short")
 
     def __init__(self, transaction: Any, rests: Any) -> None:

@@ -183,7 +183,7 @@ class Globals:
         """Whether as many times as much as is kept open is in the batch."""
         batch = self._batch
         return batch is not None and (
-            batch.exceeds(OPEN_LIMIT * factor, OPEN_BYTES * factor)
+            batch.reaches(OPEN_LIMIT * factor, OPEN_BYTES * factor)
             or (not self._is_lazy and self._file.journal_size >= JOURNAL_BYTES * factor)
         )
 

@@ -113,6 +113,7 @@ class Update(View):
 
     def set(self, key: bytes, value: bytes) -> None:
         """See ``IGlobalsUpdate``."""
+        # As in Nodes: attributes that are called are no methods.
         tell, put = self._tell, self._put
         tell((key, value))
         self.volume += len(key) + len(value)

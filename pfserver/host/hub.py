@@ -18,6 +18,7 @@ import os
 import select
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -27,18 +28,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Bytes that are read from a socket at once.
-READ_BYTES = 65_536
+#: Bytes that are read from a socket at once; first so many, for which Python has room at hand (512, with the object's
+#: own): nearly all requests are shorter.
+READ_BYTES, SHORT = 65_536, 478
 
-#: Reads in one turn of the reactor at most; the others' turn comes next.
+#: Sockets that are read before what they asked is answered.
 AT_ONCE = 256
+
+#: Seconds after which a turn of the reactor ends, whoever has more to ask; the others' comes next.
+TURN = 0.008
 
 #: How often is looked again before the turn is given back; each look costs some 0.3 microseconds. A peer that sleeps
 #: until it has its reply needs up to 60 to ask again.
 LOOKS = 256
-
-#: For so many reads counts that one was waited for: whoever asks again and again must not keep the reactor for long.
-WAITED = 8
 
 #: Turns without a second look, after some that were in vain, until one is tried again.
 REST = 64
@@ -123,8 +125,8 @@ class ReadHub:
 
     def doRead(self) -> None:
         """Read what there is, and what comes meanwhile."""
-        left = AT_ONCE
-        ready = self._poller.poll(0, left)
+        end = perf_counter() + TURN
+        ready = self._poller.poll(0, AT_ONCE)
         while ready:
             for circuit, reply in self._answers(self._read(ready)):
                 send = circuit[2]
@@ -136,13 +138,9 @@ class ReadHub:
                     sent = 0
                 if sent < len(reply):
                     self._left_over(circuit, reply[sent:])
-            left -= len(ready)
-            if left <= 0 or self._poller is None:
+            if self._poller is None or perf_counter() > end:
                 return
-            ready = self._poller.poll(0, left)
-            if not ready and left > WAITED:
-                left -= WAITED
-                ready = self._look_again(left)
+            ready = self._poller.poll(0, AT_ONCE) or self._look_again()
 
     def _read(self, ready: Sequence[tuple[int, int]]) -> list[tuple[_Circuit, bytes]]:
         """What is there, at most so much of each."""
@@ -154,7 +152,9 @@ class ReadHub:
                 continue  # discarded since
             receive = circuit[0]
             try:
-                data = receive(READ_BYTES)
+                data = receive(SHORT)
+                if len(data) == SHORT:
+                    data += _rest(receive)
             except BlockingIOError:
                 continue
             except OSError:
@@ -164,7 +164,7 @@ class ReadHub:
                 self._ends(circuit[-1])
                 continue
             all_read.append((circuit, data))
-            if events != _READABLE or len(data) == READ_BYTES:
+            if events != _READABLE or len(data) >= READ_BYTES:
                 # Only what comes anew is told without being asked for. (Who sends urgent data has it read up to there,
                 # and the rest with the next bytes.)
                 self._poller.modify(descriptor, _EVENTS)
@@ -210,7 +210,7 @@ class ReadHub:
         self.discard(connection)
         connection.abortConnection()
 
-    def _look_again(self, left: int) -> Sequence[tuple[int, int]]:
+    def _look_again(self) -> Sequence[tuple[int, int]]:
         """What is there within a moment."""
         if not self._looks:
             self._rest -= 1
@@ -223,10 +223,18 @@ class ReadHub:
             return ()
         poll = self._poller.poll
         for _ in range(self._looks):
-            ready: Sequence[tuple[int, int]] = poll(0, left)
+            ready: Sequence[tuple[int, int]] = poll(0, AT_ONCE)
             if ready:
                 self._looks = self._most
                 return ready
         self._looks //= 2
         self._rest = REST
         return ()
+
+
+def _rest(receive: Callable[[int], bytes]) -> bytes:
+    """What follows a beginning; an end or a failure is told with the next event."""
+    try:
+        return receive(READ_BYTES)
+    except OSError:
+        return b""

@@ -162,15 +162,16 @@ class Globals:
     def try_write(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See ``IGlobals``."""
         batch = self._batch
-        if batch is None or not (self._is_lazy and batch.is_open):
+        if batch is None or batch.view is None or not self._is_lazy:
             return None
-        if self._queue or self._is_held() or self._is_failing or self._closed is not None:
+        if self._is_due or self._queue or self._is_failing or self._closed is not None or self._is_held():
             return None
         try:
             result = batch.run(function, REMOVALS, *arguments)
         except (TooMuch, lmdb.Error):
             return None
-        self._see_to_commit()
+        if self._commit_call is None or batch.reaches(OPEN_LIMIT, OPEN_BYTES):
+            self._see_to_commit()
         return result
 
     def _is_held(self) -> bool:

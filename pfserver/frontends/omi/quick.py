@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pfserver.errors import StoreUnavailable
-from pfserver.frontends.omi.data import Data, Decode, Step, fail
+from pfserver.frontends.omi.data import Data, Step, fail
 from pfserver.frontends.omi.keys import LiveReference
 from pfserver.frontends.omi.responses import FINE, alone, bunched, error_response, room_for
 from pfserver.interfaces import IGlobals, IGlobalsView
@@ -48,6 +48,7 @@ class Quick:
     def __init__(
         self, globals_: IGlobals, data: Data, limit: int, refuse: Callable[[Any, Sequence[bytes]], list[bytes]]
     ) -> None:
+        self._at_once = _by_header(data.at_once)
         self._fetches = _by_header(data.fetches)
         self._updates = _by_header(data.updates)
         self.values = data.values
@@ -69,15 +70,16 @@ class Quick:
                 return None
         else:
             kind, ids = data[:4], data[8:_HEADER]
-        decode = self._fetches.get(kind)
+        at_once = self._at_once.get(kind)
         try:
-            if decode is not None:
+            if at_once is not None:
+                body = at_once(data, start, end)
+            elif (decode := self._fetches.get(kind)) is not None:
                 perform, argument = decode(data, start, end)
                 body = perform(self._globals.view(), argument)
+            elif (decode := self._updates.get(kind)) is None:
+                return None
             else:
-                decode = self._updates.get(kind)
-                if decode is None:
-                    return None
                 perform, argument = decode(data, start, end)
                 body = self._globals.try_write(perform, argument)
                 if body is None:
@@ -185,7 +187,7 @@ def joined(parts: Sequence[bytes]) -> tuple[bytes, list[Span]]:
     return b"".join(parts), list(pairwise([0, *ends]))
 
 
-def _by_header(decoders: Any) -> dict[bytes, Decode]:
+def _by_header(decoders: Any) -> dict[bytes, Any]:
     """Decoders by the bytes that a request begins with."""
     return {PREFIX + bytes([operation]): decode for operation, decode in decoders.items()}
 

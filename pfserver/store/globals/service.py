@@ -32,6 +32,7 @@ from pfserver.store.globals.batch import Batch, run_alone
 from pfserver.store.globals.file import MAP_SIZE, GlobalsFile, unavailable
 from pfserver.store.globals.journal import Updates, record_of
 from pfserver.store.globals.keys import key_below, key_of
+from pfserver.store.globals.nodes import KEY_LIMIT
 from pfserver.store.globals.view import Snapshot, TooMuch, View
 
 #: So many updates, so many bytes of keys and values, and so many in the journal are kept open, however long the
@@ -131,6 +132,15 @@ class Globals:
             return self._snapshot.view() if batch is None else self._mended_view()
         except lmdb.Error as error:
             return self._mended_view(error)
+
+    def get(self, key: bytes) -> bytes | None:
+        """See ``IGlobals``."""
+        batch = self._batch
+        if batch is not None and (view := batch.view) is not None and len(key) < KEY_LIMIT:
+            get = view.get_short
+            value: bytes | None = get(key)
+            return value
+        return self.view().get(key)
 
     def _mended_view(self, error: lmdb.Error | None = None) -> View:
         """A view where there was none, if the file can be made usable again. Raises ``StoreUnavailable``."""

@@ -26,11 +26,13 @@ from pfserver.store.globals.nodes import Nodes
 class View:
     """See ``IGlobalsView``."""
 
-    __slots__ = ("_nodes", "get")
+    __slots__ = ("_nodes", "get", "get_short")
 
     def __init__(self, transaction: Any, rests: Any) -> None:
         self._nodes = Nodes(transaction, rests)
         self.get: Callable[[bytes], bytes | None] = self._nodes.get
+        self.get_short: Callable[[bytes], bytes | None] = self._nodes.get_short
+        """The same for keys that are shorter than ``KEY_LIMIT``."""
 
     def define(self, key: bytes) -> int:
         """See ``IGlobalsView``."""

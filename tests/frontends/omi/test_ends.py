@@ -228,13 +228,13 @@ class TooLongTests(EndCase):
 
 class FaultTests(EndCase):
     async def test_a_fault_in_a_later_turn_is_answered_in_its_order(self) -> None:
-        view = self.globals.view
+        view, get = self.globals.view, self.globals.get
 
-        def faulty() -> Any:
+        def faulty(*arguments: Any) -> Any:
             raise ZeroDivisionError("a fault")
 
         for major in (1, 2):
-            self.globals.view = faulty  # type: ignore[method-assign]
+            self.globals.view = self.globals.get = faulty  # type: ignore[method-assign]
             circuit = await self.session(major)
             gate = self.hold_updates()
             parts = [circuit.packed(one) for one in (Set(ref(1), b"v"), Get(ref(1)), Status())]
@@ -251,6 +251,6 @@ class FaultTests(EndCase):
             self.assertEqual(await circuit.ask(Get(ref(1))), 6)
             if major == 2:
                 self.assertEqual(await circuit.ask(Get(ref(1)), long=True), 6)
-            self.globals.view = view  # type: ignore[method-assign]
+            self.globals.view, self.globals.get = view, get  # type: ignore[method-assign]
             del self.globals.write
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)

@@ -6,7 +6,6 @@ apart: it may take as long as it takes, and nobody takes it for what is left of 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Collection
@@ -14,6 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from pfserver.errors import BadVariable
+from pfserver.host.disk import sync
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 
@@ -39,11 +39,11 @@ class Uploads:
         """A file is complete and a job will need it: from now on it survives a power cut. Gives where it lies."""
         if not self._folder.is_dir():
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _sync(self._folder.parent)
+            sync(self._folder.parent)
         path = self._folder / name
-        _sync(self._incoming / name)
+        sync(self._incoming / name)
         (self._incoming / name).rename(path)
-        _sync(self._folder)
+        sync(self._folder)
         return path
 
     def forget_incoming(self) -> None:
@@ -92,11 +92,3 @@ class Uploads:
         for name in unused:
             self.remove(name)
         return len(unused)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

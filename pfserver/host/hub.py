@@ -38,8 +38,8 @@ AT_ONCE = 256
 #: Seconds after which a turn of the reactor ends, whoever has more to ask; the others' comes next.
 TURN = 0.008
 
-#: How often is looked again before the turn is given back; each look costs some 0.3 microseconds. A peer that sleeps
-#: until it has its reply needs up to 60 to ask again.
+#: How often is looked again before the turn is given back; each look costs some 0.3 microseconds, and a peer that
+#: sleeps until it has its reply needs up to 60 microseconds to ask again.
 LOOKS = 256
 
 #: Turns without a second look, after some that were in vain, until one is tried again.

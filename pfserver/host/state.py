@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from pfserver.errors import ConfigurationError, PFServerError, StateInUse
+from pfserver.host.disk import sync
 
 
 class StateFolder:
@@ -51,16 +52,10 @@ class StateFolder:
             # Nothing yet, or what earlier servers wrote: the part behind the slash.
             name = f"{host}/{name or uuid.uuid4().hex}"
             draft = path.with_name("node.new")
-            with draft.open("w", encoding="utf-8") as file:
-                file.write(name)
-                file.flush()
-                os.fsync(file.fileno())
+            draft.write_text(name, encoding="utf-8")
+            sync(draft)
             draft.rename(path)
-            folder = os.open(self.path, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(self.path)
         return name
 
     def release(self) -> None:

@@ -19,10 +19,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pfserver.errors import JobFailed, OutputUnavailable, OutsideRoot
+from pfserver.host.disk import sync
 from pfserver.interfaces import IOutputs
 from pfserver.model import Job
 from pfserver.numbers import Number
-from pfserver.store.disk import sync
 
 #: The longest path of a folder that a submitter may name, in bytes, and of one of its parts: the job's own come behind.
 PATH_BYTES, NAME_BYTES = 2048, 255

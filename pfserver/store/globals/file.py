@@ -19,7 +19,7 @@ from typing import Any
 import lmdb
 
 from pfserver.errors import StoreUnavailable
-from pfserver.store.disk import sync
+from pfserver.host.disk import sync
 from pfserver.store.globals.journal import Base, Journal, write_all
 from pfserver.store.globals.nodes import Nodes
 

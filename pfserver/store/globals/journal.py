@@ -36,7 +36,7 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
-from pfserver.store.disk import sync
+from pfserver.host.disk import sync
 
 #: Updates in their order: a key and its new value, or None where it was killed with all below it.
 Updates = list[tuple[bytes, bytes | None]]

@@ -22,6 +22,7 @@ from pfserver.frontends.http import jobs
 from pfserver.model import JobRequest, Outcome, State, job_id_of
 from pfserver.numbers import Number
 from pfserver.remote import Worker
+from pfserver.wire.xmlrpc import INTERNAL
 from tests.frontends.http.support import PDF, HttpCase, encoded
 
 
@@ -338,6 +339,18 @@ class FinishTests(HttpCase):
         data[6] |= 1
         data[data.index(b"PK\x01\x02") + 8] |= 1
         await self.fault(6, "jobs.finish", "My factory", job, "odf", encoded(bytes(data)))
+
+    async def test_a_result_that_cannot_be_read_back_is_asked_for_again(self) -> None:
+        def broken(*_: object) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        (name,) = await self.submit()
+        job = await self.poll()
+        with patch.object(jobs, "page_count", broken):
+            text = await self.fault(int(INTERNAL), "jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        self.assertIn("could not be read", text)
+        await self.call("jobs.finish", "My factory", job, "pdf", encoded(PDF))
+        self.assertEqual((await self.engine.job(job_id_of(name))).outcome, Outcome.COMPLETED)
 
     async def test_a_name_that_no_file_can_have(self) -> None:
         document = encoded((self.projects / "letter.odt").read_bytes())

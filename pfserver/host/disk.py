@@ -1,4 +1,4 @@
-"""What the rooms of the store do with files alike."""
+"""What all do alike who keep files."""
 
 from __future__ import annotations
 

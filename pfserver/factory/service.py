@@ -86,6 +86,7 @@ class FactoryService(Service):
             if (room := await self._acquire()) is None:
                 return
             await self._begin(folder, room, fresh=False)
+        await self._in_thread(self._tasks.prepare)
         away = Pauses(0.5, self._options.retry, self._chance)
         while (room := await self._acquire()) is not None:
             try:
@@ -139,17 +140,17 @@ class FactoryService(Service):
         working = Deferred.fromCoroutine(self._bench.do(folder, room, fresh))
         self._working[job] = working
 
-        def over(result: object) -> Deferred[None] | None:
+        def over(result: object) -> Deferred[None]:
+            tidy_up = self._tasks.prepare
             if self._working.get(job) is working:
                 del self._working[job]
                 self.status.working.pop(job, None)
-                removing = None
             else:
-                removing = Deferred.fromCoroutine(self._in_thread(folder.remove))
+                tidy_up = folder.remove
             room.release()
             if isinstance(result, Failure) and not result.check(CancelledError):
                 self.log.failure("factory.job-broken", result, job=job)
-            return removing
+            return Deferred.fromCoroutine(self._in_thread(tidy_up))
 
         working.addBoth(over)
         return True

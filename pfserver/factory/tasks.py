@@ -17,6 +17,12 @@ from attrs import asdict, frozen
 
 from pfserver.factory.names import safe_name, safe_suffix
 
+#: What is in the folder of a task: what the server wants, the document, room for a renderer.
+TASK, SOURCE, WORK = "job.json", "source", "work"
+
+#: Folders that are made before there is a task for them.
+READY = 2
+
 
 @frozen(kw_only=True)
 class Task:
@@ -67,18 +73,21 @@ class Task:
 
 
 class Incoming:
-    """A document on its way into a file; a sink for the reader.
+    """A document on its way into a file, in the folder that its task will have; a sink for the reader.
 
     A disk that does not take it does not end the call: who has read the whole answer knows which job to give back.
+
+    :param folder: made here, if it was not made ready before.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path) -> None:
         self.problem: OSError | None = None
         """Why the document is not here."""
+        self._folder = folder
         self._file: FileIO | None = None
         try:
-            self._file = FileIO(path, "xb")
+            lay_out(folder)
+            self._file = FileIO(folder / SOURCE, "wb")
         except OSError as error:
             self.problem = error
 
@@ -102,10 +111,19 @@ class Incoming:
             self._file.close()
             self._file = None
 
-    def discard(self) -> None:
-        """Remove the file, if nobody has moved it away."""
+    def keep(self, path: Path, task: Task) -> None:
+        """The folder is a task's from now on, and lies there. Raises ``OSError`` where the disk has not taken all."""
         self.close()
-        self.path.unlink(missing_ok=True)
+        if self.problem is not None:
+            raise self.problem
+        (self._folder / TASK).write_text(json.dumps(asdict(task)), encoding="utf-8")
+        self._folder.rename(path)
+
+    def discard(self) -> None:
+        """Remove it, unless it was kept."""
+        self.close()
+        if self._folder.exists():
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Outgoing:
@@ -134,12 +152,12 @@ class TaskFolder:
     @property
     def source(self) -> Path:
         """The document as it came."""
-        return self.path / "source"
+        return self.path / SOURCE
 
     @property
     def work(self) -> Path:
         """Where a renderer may do what it wants; empty when it begins."""
-        return self.path / "work"
+        return self.path / WORK
 
     def result(self) -> tuple[Path, str] | None:
         """The finished result and its format, None where it is not finished."""
@@ -171,6 +189,16 @@ class TaskFolder:
         shutil.rmtree(gone, ignore_errors=True)
 
 
+def lay_out(folder: Path) -> None:
+    """Make the folder of a task, with nothing in its files yet; one that exists is left as it is."""
+    if folder.exists():
+        return
+    folder.mkdir(mode=0o700)
+    (folder / WORK).mkdir(mode=0o700)
+    for name in (TASK, SOURCE):
+        (folder / name).touch()
+
+
 class Tasks:
     """All tasks of one factory at one server. All methods block on the disk.
 
@@ -182,28 +210,32 @@ class Tasks:
         self._folder = folder / hashlib.sha256(origin.encode("utf-8")).hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self._folder / "origin").write_text(f"{origin}\n", encoding="utf-8")
+        self._ready: list[Path] = []
+
+    def prepare(self) -> None:
+        """Make the folder of a task to come: where files come and go, to make some takes longer than to fill them."""
+        if len(self._ready) < READY:
+            folder = self._new("incoming")
+            try:
+                lay_out(folder)
+            except OSError:
+                # Who needs one makes it, and says what is wrong.
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                self._ready.append(folder)
 
     def incoming(self) -> Incoming:
         """Where a document goes that comes in."""
-        return Incoming(self._folder / f"incoming-{token_hex(8)}")
+        return Incoming(self._ready.pop() if self._ready else self._new("incoming"))
 
     def add(self, task: Task, document: Incoming) -> TaskFolder:
         """Keep a task, beside what may be kept of the same job. Raises ``OSError`` where the disk does not take it."""
-        document.close()
-        if document.problem is not None:
-            raise document.problem
-        token = token_hex(8)
-        draft, path = self._folder / f"incoming-{token}", self._folder / f"job-{token}"
-        try:
-            draft.mkdir(mode=0o700)
-            (draft / "job.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
-            document.path.rename(draft / "source")
-            (draft / "work").mkdir(mode=0o700)
-            draft.rename(path)
-        except OSError:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+        path = self._new("job")
+        document.keep(path, task)
         return TaskFolder(path, task)
+
+    def _new(self, kind: str) -> Path:
+        return self._folder / f"{kind}-{token_hex(8)}"
 
     def left_over(self) -> list[TaskFolder]:
         """Tasks of an earlier life; what was never complete is removed."""
@@ -216,7 +248,7 @@ class Tasks:
                     path.unlink(missing_ok=True)
             elif path.name.startswith("job-"):
                 try:
-                    task = Task(**json.loads((path / "job.json").read_text(encoding="utf-8")))
+                    task = Task(**json.loads((path / TASK).read_text(encoding="utf-8")))
                 except (ValueError, TypeError, OSError):
                     # Cut off with the power: the server gives the job to somebody when its lock runs out.
                     shutil.rmtree(path, ignore_errors=True)

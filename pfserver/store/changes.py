@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from pfserver.errors import LeaseLost, NoSuchJob, PFServerError, WrongState
 from pfserver.model import LIFE_CYCLE, Artifact, Job, Outcome, Progress, State
-from pfserver.store.bulk import Bulk, in_hand, put_in_hand
+from pfserver.store.hand import in_hand, put_in_hand
 from pfserver.store.rows import (
     ARTIFACT_NAMES,
     JOB_COLUMNS,
@@ -25,6 +25,7 @@ from pfserver.store.rows import (
     message_rows,
     row_to_job,
 )
+from pfserver.store.statements import Bulk
 from pfserver.store.tables import ARTIFACTS, JOBS, MESSAGES
 
 Texts = Sequence[tuple[int, str]]
@@ -190,6 +191,7 @@ _UPDATE = Bulk(
 )
 INSERT_MESSAGES = Bulk(sa.insert(MESSAGES), MESSAGE_NAMES)
 _INSERT_ARTIFACTS = Bulk(sa.insert(ARTIFACTS), ARTIFACT_NAMES)
+_DELETE_ARTIFACTS = Bulk(sa.delete(ARTIFACTS).where(ARTIFACTS.c.job_id == sa.bindparam("the_job")), ["the_job"])
 _DELETE_ARTIFACT = Bulk(
     sa.delete(ARTIFACTS).where(
         ARTIFACTS.c.job_id == sa.bindparam("the_job"), ARTIFACTS.c.name == sa.bindparam("the_name")
@@ -208,8 +210,7 @@ def _write(
     _UPDATE.execute(connection, [(job.id, *job_to_changes(job)) for job in jobs])
     put_in_hand(connection, jobs)
     INSERT_MESSAGES.execute(connection, messages)
-    if dropped:
-        connection.execute(sa.delete(ARTIFACTS).where(ARTIFACTS.c.job_id.in_(sorted(dropped))))
+    _DELETE_ARTIFACTS.execute(connection, [(job_id,) for job_id in sorted(dropped)])
     _DELETE_ARTIFACT.execute(connection, [key for key in artifacts if key[0] not in dropped])
     rows = [artifact_to_row(job_id, artifact) for (job_id, _), artifact in artifacts.items()]
     _INSERT_ARTIFACTS.execute(connection, rows)

@@ -21,7 +21,8 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pfserver.errors import PFServerError, StoreUnavailable
-from pfserver.store.bulk import keep_in_hand
+from pfserver.store.hand import keep_in_hand
+from pfserver.store.statements import execute_at_once
 
 #: So many writes go into one commit at most: a bound on how long the first of them waits.
 GROUP_LIMIT = 1000
@@ -273,6 +274,6 @@ def _engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
     def begin(connection: sa.Connection) -> None:
         # The driver begins nothing by itself (isolation_level None); a writer takes its lock at once, since a
         # transaction that starts as a reader may find that it cannot become a writer any more.
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        execute_at_once(connection, "BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine

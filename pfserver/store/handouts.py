@@ -8,14 +8,15 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from pfserver.store.statements import Statement
 from pfserver.store.tables import HANDOUTS, JOBS
 
 #: So many of the last names are kept in memory.
 IN_MEMORY = 10_000
 
-_NAME_OF = sa.select(HANDOUTS.c.uuid).where(HANDOUTS.c.job_id == sa.bindparam("job"))
-_JOB_OF = sa.select(HANDOUTS.c.job_id).where(HANDOUTS.c.uuid == sa.bindparam("name"))
-_GIVE = sa.insert(HANDOUTS)
+_NAME_OF = Statement(sa.select(HANDOUTS.c.uuid).where(HANDOUTS.c.job_id == sa.bindparam("job")))
+_JOB_OF = Statement(sa.select(HANDOUTS.c.job_id).where(HANDOUTS.c.uuid == sa.bindparam("name")))
+_GIVE = Statement(sa.insert(HANDOUTS))
 _FORGET = sa.delete(HANDOUTS).where(HANDOUTS.c.job_id.not_in(sa.select(JOBS.c.id)))
 
 
@@ -58,17 +59,18 @@ def name_jobs(connection: sa.Connection, job_ids: Sequence[int]) -> list[str]:
     """The names of jobs; those that have none yet get one."""
     names = []
     for job_id in job_ids:
-        name = connection.scalar(_NAME_OF, {"job": job_id})
+        name = _NAME_OF.scalar(connection, job=job_id)
         if name is None:
             name = str(uuid4())
-            connection.execute(_GIVE, {"uuid": name, "job_id": job_id})
+            _GIVE.change(connection, uuid=name, job_id=job_id)
         names.append(name)
     return names
 
 
 def job_named(connection: sa.Connection, name: str) -> int | None:
     """The job that went out under a name."""
-    return connection.scalar(_JOB_OF, {"name": name})
+    found: int | None = _JOB_OF.scalar(connection, name=name)
+    return found
 
 
 def forget_removed(connection: sa.Connection) -> int:

@@ -145,6 +145,8 @@ class JobStore:
             if found is Again.LOOK:
                 return self._database.write(lease_jobs, offer, self._leased).addCallback(remember)
             if isinstance(found, Leased):
+                if found.alone and self._database.is_private:
+                    self._nothing[key] = arrivals
                 return found.job
             if found is None and self._database.is_private:
                 if refused is not None:

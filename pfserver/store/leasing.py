@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from attrs import define, evolve, field, frozen
 
 from pfserver.model import Job, State
-from pfserver.store.bulk import put_in_hand
 from pfserver.store.changes import INSERT_MESSAGES
+from pfserver.store.hand import put_in_hand
 from pfserver.store.handouts import name_jobs
 from pfserver.store.rows import JOB_COLUMNS, MUTABLE, job_to_changes, message_rows, row_to_job
+from pfserver.store.statements import Statement
 from pfserver.store.tables import JOBS
 from pfserver.store.waiting import IS_QUEUED, ORDER, Texts
 
@@ -72,6 +73,8 @@ class Leased:
     job: Job
     name: str
     """Under which it goes out."""
+    alone: bool
+    """Whether no other job of these backends waited."""
 
 
 def lease_jobs(connection: sa.Connection, offers: Sequence[LeaseOffer]) -> list[Leased | Again | None]:
@@ -98,7 +101,9 @@ def _lease(connection: sa.Connection, offer: LeaseOffer) -> Leased | Again | Non
         while page and (job := offer.choose(page)) is not None:
             leased = _leased(connection, offer, job)
             if leased is not None:
-                return Leased(leased, name_jobs(connection, [job.id])[0])
+                # Nobody has to look again then, until another one comes.
+                alone = not walks and not shown and not known and len(page) == 1
+                return Leased(leased, name_jobs(connection, [job.id])[0], alone)
             # Another server that shares the database was quicker.
             page.remove(job)
         known.update(job.id for job in page)
@@ -108,25 +113,29 @@ def _lease(connection: sa.Connection, offer: LeaseOffer) -> Leased | Again | Non
 
 # Statements are made once: to put one together costs more than its execution.
 
-_FIRST_ACCOUNT = (
+#: Where the priority stands in a row of all columns; the id is the first.
+_PRIORITY = JOBS.c.keys().index("priority")
+
+_ACCOUNTS = (
     sa.select(JOBS.c.account)
     .where(IS_QUEUED, JOBS.c.backend == sa.bindparam("the_backend"))
     .order_by(JOBS.c.account)
     .limit(1)
 )
-_NEXT_ACCOUNT = _FIRST_ACCOUNT.where(JOBS.c.account > sa.bindparam("the_account"))
+_NEXT_ACCOUNT = Statement(_ACCOUNTS.where(JOBS.c.account > sa.bindparam("the_account")))
+_FIRST_ACCOUNT = Statement(_ACCOUNTS)
 
 
 def _accounts(connection: sa.Connection, backend: str) -> Iterator[str]:
     """The accounts that have waiting jobs: one step in the index for each, however many jobs they have."""
-    account = connection.scalar(_FIRST_ACCOUNT, {"the_backend": backend})
+    account = _FIRST_ACCOUNT.scalar(connection, the_backend=backend)
     while account is not None:
         yield account
-        account = connection.scalar(_NEXT_ACCOUNT, {"the_backend": backend, "the_account": account})
+        account = _NEXT_ACCOUNT.scalar(connection, the_backend=backend, the_account=account)
 
 
 @cache
-def _page(*, whole: bool, further: bool) -> sa.Select[Any]:
+def _page(*, whole: bool, further: bool) -> Statement:
     """The next jobs of an account, or only their ids; ``further``: those behind a job of the same queue."""
     columns: Sequence[sa.ColumnElement[Any]] = JOB_COLUMNS if whole else (JOBS.c.id, JOBS.c.priority)
     query = (
@@ -139,7 +148,7 @@ def _page(*, whole: bool, further: bool) -> sa.Select[Any]:
         priority: sa.BindParameter[int] = sa.bindparam("the_priority")
         behind = sa.and_(JOBS.c.priority == priority, JOBS.c.id > sa.bindparam("the_id"))
         query = query.where(sa.or_(JOBS.c.priority < priority, behind))
-    return query
+    return Statement(query)
 
 
 _BY_ID = sa.select(*JOB_COLUMNS).where(IS_QUEUED, JOBS.c.id.in_(sa.bindparam("ids", expanding=True)))
@@ -173,22 +182,23 @@ class _Walk:
             return [row_to_job(row) for row in self._rows(limit, whole=True)]
         while not self._skimmed and not self._exhausted:
             rows = self._rows(SKIM_PAGE, whole=False)
-            self._skimmed.extend(row.id for row in rows if row.id not in self.refused)
+            self._skimmed.extend(job_id for job_id, _ in rows if job_id not in self.refused)
         ids = [self._skimmed.popleft() for _ in range(min(limit, len(self._skimmed)))]
         return [row_to_job(row) for row in self.connection.execute(_BY_ID, {"ids": ids})] if ids else []
 
-    def _rows(self, limit: int, *, whole: bool) -> Sequence[Any]:
+    def _rows(self, limit: int, *, whole: bool) -> Sequence[Sequence[Any]]:
         wanted: dict[str, Any] = {"the_backend": self.backend, "the_account": self.account, "most": limit}
         if self._id:
             wanted |= {"the_priority": self._priority, "the_id": self._id}
-        rows = self.connection.execute(_page(whole=whole, further=bool(self._id)), wanted).all()
+        rows = _page(whole=whole, further=bool(self._id)).rows(self.connection, **wanted)
         self._exhausted = len(rows) < limit
         if rows:
-            self._priority, self._id = rows[-1].priority, rows[-1].id
+            last = rows[-1]
+            self._id, self._priority = last[0], last[_PRIORITY if whole else 1]
         return rows
 
 
-_LEASE = (
+_LEASE = Statement(
     sa.update(JOBS)
     .where(
         JOBS.c.id == sa.bindparam("the_id"),
@@ -213,8 +223,7 @@ def _leased(connection: sa.Connection, offer: LeaseOffer, job: Job) -> Job | Non
     )
     changes = dict(zip(MUTABLE, job_to_changes(leased), strict=True))
     before = {"the_id": job.id, "attempts_before": job.attempts, "messages_before": job.messages}
-    changed = connection.execute(_LEASE, before | {f"new_{name}": changes[name] for name in LEASED})
-    if not changed.rowcount:
+    if not _LEASE.change(connection, **before, **{f"new_{name}": changes[name] for name in LEASED}):
         return None
     INSERT_MESSAGES.execute(connection, message_rows(job, offer.messages, offer.time))
     put_in_hand(connection, [leased])

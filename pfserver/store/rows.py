@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from pfserver.model import Artifact, Job, JobRequest, Outcome, State
 from pfserver.store.tables import JOBS
 
@@ -91,36 +89,39 @@ def job_to_changes(job: Job) -> tuple[Any, ...]:
     )
 
 
-def row_to_job(row: sa.Row[Any]) -> Job:
+def row_to_job(row: Sequence[Any]) -> Job:
     """A row of :data:`JOB_COLUMNS` as a job."""
+    job_id, project, job, variables, document_variables, queue, priority, backend, account, group, *others = row
+    output_folder, max_attempts, state, outcome, attempts, node, created_at, started_at, finished_at, *counts = others
+    total, documents, pages, failures, messages, lease_until = counts
     return Job(
-        id=row.id,
+        id=job_id,
         request=JobRequest(
-            project=row.project,
-            job=row.job,
-            variables=_from_json(row.variables),
-            document_variables=_from_json(row.document_variables),
-            queue=row.queue,
-            priority=row.priority,
-            backend=row.backend,
-            account=row.account,
-            group=row.request_group,
-            output_folder=row.output_folder,
-            max_attempts=row.max_attempts,
+            project=project,
+            job=job,
+            variables=_from_json(variables),
+            document_variables=_from_json(document_variables),
+            queue=queue,
+            priority=priority,
+            backend=backend,
+            account=account,
+            group=group,
+            output_folder=output_folder,
+            max_attempts=max_attempts,
         ),
-        state=State(row.state),
-        outcome=None if row.outcome is None else Outcome(row.outcome),
-        attempts=row.attempts,
-        node=row.node,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        total=row.total,
-        documents=row.documents,
-        pages=row.pages,
-        failures=row.failures,
-        messages=row.messages,
-        lease_until=row.lease_until,
+        state=State(state),
+        outcome=None if outcome is None else Outcome(outcome),
+        attempts=attempts,
+        node=node,
+        created_at=created_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        total=total,
+        documents=documents,
+        pages=pages,
+        failures=failures,
+        messages=messages,
+        lease_until=lease_until,
     )
 
 

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from attrs import evolve, frozen
 
 from pfserver.model import Job, JobRequest, State
-from pfserver.store.bulk import Bulk, put_in_hand
 from pfserver.store.changes import INSERT_MESSAGES, read_jobs
+from pfserver.store.hand import put_in_hand
 from pfserver.store.rows import JOB_NAMES, job_to_row, message_rows
+from pfserver.store.statements import Bulk, Statement
 from pfserver.store.tables import COUNTERS, JOBS
 
 Texts = Sequence[tuple[int, str]]
@@ -46,7 +47,7 @@ class Claim:
     messages: Texts
 
 
-_RESERVE = (
+_RESERVE = Statement(
     sa.update(COUNTERS)
     .where(COUNTERS.c.name == "job")
     .values(value=COUNTERS.c.value + sa.bindparam("wanted"))
@@ -58,7 +59,7 @@ _INSERT = Bulk(sa.insert(JOBS), JOB_NAMES)
 def add_jobs(connection: sa.Connection, arrivals: Sequence[Arrival]) -> list[list[Job]]:
     """Give each job the next id and insert them."""
     wanted = sum(len(arrival.requests) for arrival in arrivals)
-    ids = count(connection.execute(_RESERVE, {"wanted": wanted}).scalar_one() - wanted + 1)
+    ids = count(_RESERVE.scalar(connection, wanted=wanted) - wanted + 1)
     added = []
     messages: list[tuple[Any, ...]] = []
     for arrival in arrivals:
@@ -74,10 +75,10 @@ def add_jobs(connection: sa.Connection, arrivals: Sequence[Arrival]) -> list[lis
 
 
 @cache
-def _next_of(backends: int) -> sa.Select[Any]:
+def _next_of(backends: int) -> Statement:
     """The next jobs of so many backends: a list that expands at each call would cost more than the query itself."""
     names: list[Any] = [sa.bindparam(f"backend_{n}") for n in range(backends)]
-    return (
+    return Statement(
         sa.select(JOBS.c.id)
         .where(IS_QUEUED, JOBS.c.queue == sa.bindparam("queue"), JOBS.c.backend.in_(names))
         .order_by(*ORDER)
@@ -108,7 +109,7 @@ def claim_jobs(connection: sa.Connection, claims: Sequence[Claim]) -> list[list[
 def _claim(connection: sa.Connection, claim: Claim) -> list[Job]:
     wanted: dict[str, Any] = {f"backend_{n}": name for n, name in enumerate(claim.backends)}
     wanted |= {"queue": claim.queue, "most": claim.limit}
-    ids = list(connection.scalars(_next_of(len(claim.backends)), wanted))
+    ids = [job_id for (job_id,) in _next_of(len(claim.backends)).rows(connection, **wanted)]
     if not ids:
         return []
     found = read_jobs(connection, set(ids))

@@ -44,6 +44,10 @@ class TaskTests(SynchronousTestCase):
         self.assertEqual(Task(job="1", doctype="odt", first=2, last=4).pages, "2-4")
 
 
+#: What is in the folder of a task that nobody works at yet.
+LAID_OUT = ["job.json", "source", "work"]
+
+
 class TasksTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
@@ -98,8 +102,41 @@ class TasksTests(SynchronousTestCase):
         incoming = self.tasks.incoming()
         incoming.write(b"half")
         self.assertEqual(self.tasks.left_over(), [])
-        self.assertFalse(incoming.path.exists())
+        self.assertEqual(self.left(), ["origin"])
         incoming.discard()
+
+    def test_folders_that_are_made_before(self) -> None:
+        for _ in range(3):
+            self.tasks.prepare()
+        ready = self.left("incoming-*")
+        self.assertEqual(len(ready), 2)
+        # One more than there are folders.
+        taken = [self.take(data=b"%d" % number) for number in range(3)]
+        self.assertEqual([one.source.read_bytes() for one in taken], [b"0", b"1", b"2"])
+        self.assertEqual([sorted(path.name for path in one.path.iterdir()) for one in taken], [LAID_OUT] * 3)
+        self.assertEqual(self.left("incoming-*"), [])
+        self.assertEqual(len(self.tasks.left_over()), 3)
+
+    def test_folders_that_were_made_before_and_are_gone(self) -> None:
+        self.tasks.prepare()
+        self.assertEqual(self.tasks.left_over(), [])
+        self.assertEqual(self.left(), ["origin"])
+        self.assertEqual(self.take().source.read_bytes(), b"document")
+
+    def test_a_disk_without_room_for_folders_to_come(self) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch = self.patch(Path, "touch", refuse)
+        self.tasks.prepare()
+        self.assertEqual(self.left(), ["origin"])
+        incoming = self.tasks.incoming()
+        with self.assertRaises(OSError):
+            self.tasks.add(TASK, incoming)
+        incoming.discard()
+        patch.restore()
+        self.assertEqual(self.left(), ["origin"])
+        self.assertEqual(self.take().source.read_bytes(), b"document")
 
     def test_a_disk_that_fills_up(self) -> None:
         incoming = self.tasks.incoming()
@@ -139,8 +176,8 @@ class TasksTests(SynchronousTestCase):
         incoming.discard()
         self.assertEqual(self.left(), ["origin"])
 
-    def left(self) -> list[str]:
-        return [path.name for path in self.folder.glob("*/*")]
+    def left(self, pattern: str = "*") -> list[str]:
+        return [path.name for path in self.folder.glob(f"*/{pattern}")]
 
 
 @contextmanager

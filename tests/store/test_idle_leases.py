@@ -18,8 +18,8 @@ def first(jobs: Sequence[Job]) -> Job | None:
 
 
 class IdleLeaseTests(StoreCase):
-    def lease(self, *backends: str, choose: Any = first) -> Any:
-        return self.store.lease("factory", choose, backends=backends or ("factory",), expires_at=2000.0)
+    def lease(self, *backends: str, choose: Any = first, kind: Any = None) -> Any:
+        return self.store.lease("factory", choose, backends=backends or ("factory",), expires_at=2000.0, kind=kind)
 
     async def idle(self) -> None:
         """Nothing waits, and the store knows it."""
@@ -31,6 +31,30 @@ class IdleLeaseTests(StoreCase):
         (job,) = await self.store.add([request(backend="factory")])
         self.assertEqual((await self.lease()).id, job.id)
         await self.idle()
+
+    async def test_who_gets_the_only_job_need_not_look_again(self) -> None:
+        await self.store.add([request(backend="factory"), request(backend="office")])
+        await self.lease()
+        self.assertIsNone(self.successResultOf(self.lease()))
+        self.assertTrue(self.store.idle(["factory"], None))
+        self.assertFalse(self.store.idle(["factory", "office"], None))
+
+    async def test_who_gets_one_of_several_looks_again(self) -> None:
+        jobs = await self.store.add([request(backend="factory") for _ in range(2)])
+        await self.store.add([request(backend="factory", account="ann@example.org")])
+        found = [await self.lease() for _ in range(3)]
+        self.assertEqual({job.id for job in found}, {jobs[0].id, jobs[1].id, jobs[1].id + 1})
+        self.assertIsNone(self.successResultOf(self.lease()))
+
+    async def test_what_one_kind_has_refused_is_there_for_others(self) -> None:
+        def second(jobs: Sequence[Job]) -> Job | None:
+            return next((job for job in jobs if job.id == wanted.id), None)
+
+        (refused,) = await self.store.add([request(backend="factory")])
+        await self.lease(choose=lambda jobs: None, kind="picky")
+        (wanted,) = await self.store.add([request(backend="factory")])
+        self.assertEqual((await self.lease(choose=second, kind="picky")).id, wanted.id)
+        self.assertEqual((await self.lease()).id, refused.id)
 
     async def test_a_job_that_comes_back_is_seen(self) -> None:
         (job,) = await self.store.add([request(backend="factory")])

@@ -87,6 +87,8 @@ class WarmEngine:
         threading.Thread(target=self._watch, daemon=True).start()
         context = self._connect("uno:" + address)
         self.desktop = context.ServiceManager.createInstanceWithContext("com.sun.star.frame.Desktop", context)
+        # Those of LibreOffice and of what starts it; to look for them costs more than to ask them.
+        self._pids = descendants(self.process.pid)
         self.done: Any = None
 
     def _watch(self) -> None:
@@ -108,7 +110,7 @@ class WarmEngine:
 
     def memory(self) -> int:
         """Bytes of memory that LibreOffice holds now."""
-        return sum(resident(pid) for pid in descendants(self.process.pid))
+        return sum(resident(pid) for pid in self._pids)
 
     def ping(self) -> None:
         """Raises where LibreOffice does not answer."""

@@ -81,6 +81,8 @@ class Bulk:
     def __init__(self, statement: Any, names: Sequence[str]) -> None:
         self._prepared = _Prepared(statement)
         self._names = tuple(names)
+        self._positions: list[int] | None = None
+        """Where the values of the statement's parameters stand in a row."""
 
     def execute(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Execute for all rows; nothing happens for none."""
@@ -92,7 +94,8 @@ class Bulk:
             connection.execute(self._prepared.statement, values)
             return
         text, order, _ = prepared
+        if self._positions is None:
+            self._positions = [self._names.index(name) for name in order]
         if order != self._names:
-            positions = [self._names.index(name) for name in order]
-            rows = [tuple([row[position] for position in positions]) for row in rows]
+            rows = [[row[position] for position in self._positions] for row in rows]
         execute_at_once(connection, text, rows, many=True)

@@ -143,7 +143,7 @@ class WarmEngine:
         name, options = IMPORT_FILTERS[job["doctype"]]
         # Hidden: without it the packages that have no GUI crash on every spreadsheet.
         # Macros never run, links are never followed, nothing is locked or written beside the document.
-        # For conversion, as soffice --convert-to has it: no toolbars are made, which takes as long as a short document.
+        # For conversion, as soffice --convert-to has it: no toolbars are made, which take a quarter of a letter.
         properties = {"Hidden": True, "HiddenForConversion": True, "ReadOnly": True, "FilterName": name}
         properties |= {"MacroExecutionMode": 0, "UpdateDocMode": 0}
         if options:

@@ -140,8 +140,8 @@ class FactoryService(Service):
         working = Deferred.fromCoroutine(self._bench.do(folder, room, fresh))
         self._working[job] = working
 
-        def over(result: object) -> Deferred[None]:
-            tidy_up = self._tasks.prepare
+        def over(result: object) -> Deferred[None] | None:
+            tidy_up = self._tasks.prepare if self.running else None
             if self._working.get(job) is working:
                 del self._working[job]
                 self.status.working.pop(job, None)
@@ -150,7 +150,7 @@ class FactoryService(Service):
             room.release()
             if isinstance(result, Failure) and not result.check(CancelledError):
                 self.log.failure("factory.job-broken", result, job=job)
-            return Deferred.fromCoroutine(self._in_thread(tidy_up))
+            return None if tidy_up is None else Deferred.fromCoroutine(self._in_thread(tidy_up))
 
         working.addBoth(over)
         return True

@@ -20,7 +20,7 @@ from pfserver.factory.names import safe_name, safe_suffix
 #: What is in the folder of a task: what the server wants, the document, room for a renderer.
 TASK, SOURCE, WORK = "job.json", "source", "work"
 
-#: Folders that are made before there is a task for them.
+#: Folders, at most, that are made before there is a task for them.
 READY = 2
 
 
@@ -87,7 +87,8 @@ class Incoming:
         self._file: FileIO | None = None
         try:
             lay_out(folder)
-            self._file = FileIO(folder / SOURCE, "wb")
+            # Not truncated, which makes some file systems write at once what is needed for a moment only.
+            self._file = FileIO(folder / SOURCE, "ab")
         except OSError as error:
             self.problem = error
 
@@ -116,7 +117,8 @@ class Incoming:
         self.close()
         if self.problem is not None:
             raise self.problem
-        (self._folder / TASK).write_text(json.dumps(asdict(task)), encoding="utf-8")
+        with (self._folder / TASK).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(task)))
         self._folder.rename(path)
 
     def discard(self) -> None:
@@ -190,13 +192,14 @@ class TaskFolder:
 
 
 def lay_out(folder: Path) -> None:
-    """Make the folder of a task, with nothing in its files yet; one that exists is left as it is."""
-    if folder.exists():
+    """Make the folder of a task, with nothing in its files yet; one that is complete is left as it is."""
+    work = folder / WORK
+    if work.exists():
         return
-    folder.mkdir(mode=0o700)
-    (folder / WORK).mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
     for name in (TASK, SOURCE):
         (folder / name).touch()
+    work.mkdir(mode=0o700)
 
 
 class Tasks:
@@ -213,7 +216,10 @@ class Tasks:
         self._ready: list[Path] = []
 
     def prepare(self) -> None:
-        """Make the folder of a task to come: where files come and go, to make some takes longer than to fill them."""
+        """Make the folder of a task to come.
+
+        Where many files were removed lately a file system may take longer to make a file than to fill it.
+        """
         if len(self._ready) < READY:
             folder = self._new("incoming")
             try:

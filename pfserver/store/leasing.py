@@ -102,7 +102,7 @@ def _lease(connection: sa.Connection, offer: LeaseOffer) -> Leased | Again | Non
             leased = _leased(connection, offer, job)
             if leased is not None:
                 # Nobody has to look again then, until another one comes.
-                alone = not walks and not shown and not known and len(page) == 1
+                alone = not walks and not known and len(page) == 1
                 return Leased(leased, name_jobs(connection, [job.id])[0], alone)
             # Another server that shares the database was quicker.
             page.remove(job)

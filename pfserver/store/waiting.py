@@ -107,6 +107,8 @@ def claim_jobs(connection: sa.Connection, claims: Sequence[Claim]) -> list[list[
 
 
 def _claim(connection: sa.Connection, claim: Claim) -> list[Job]:
+    if not claim.backends:
+        return []
     wanted: dict[str, Any] = {f"backend_{n}": name for n, name in enumerate(claim.backends)}
     wanted |= {"queue": claim.queue, "most": claim.limit}
     ids = [job_id for (job_id,) in _next_of(len(claim.backends)).rows(connection, **wanted)]

@@ -113,7 +113,8 @@ class Renderer:
 class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = OneThread()
-        self.tasks = tasks = Tasks(Path(self.mktemp()), "x")
+        self.folder = Path(self.mktemp())
+        self.tasks = tasks = Tasks(self.folder, "x")
         self.server, self.renderer = Server(tasks), Renderer()
         self.events: list[Event] = []
         options = FactoryOptions(poll=4.0, first_poll=1.0, retry=8.0, renew=60.0, grace=20.0)
@@ -154,6 +155,20 @@ class ServiceTests(SynchronousTestCase):
         self.renderer.running[0].callback(b"%PDF")
         self.assertEqual(self.server.finished, ["1"])
         self.assertEqual((self.service.status.finished, self.service.status.working), (1, {}))
+
+    def test_a_folder_is_ready_for_the_next_job(self) -> None:
+        def ready() -> int:
+            return len(list(self.folder.glob("*/incoming-*")))
+
+        self.service.startService()
+        self.assertEqual(ready(), 1)
+        self.server.jobs.append("1")
+        self.advance(4)
+        self.assertEqual(ready(), 0)
+        self.renderer.running[0].callback(b"%PDF")
+        self.assertEqual((self.server.finished, ready()), (["1"], 1))
+        self.service.stopService()
+        self.assertEqual(ready(), 0)
 
     def test_no_more_jobs_than_it_has_room_for(self) -> None:
         self.server.jobs += ["1", "2", "3"]

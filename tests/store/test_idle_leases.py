@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from twisted.internet.defer import CancelledError, gatherResults
 
 from pfserver.model import Job, Outcome
+from pfserver.store import leasing
+from pfserver.store.database import Database
 from tests.store.test_jobs import NODE, StoreCase, request
 
 
@@ -38,6 +40,37 @@ class IdleLeaseTests(StoreCase):
         self.assertIsNone(self.successResultOf(self.lease()))
         self.assertTrue(self.store.idle(["factory"], None))
         self.assertFalse(self.store.idle(["factory", "office"], None))
+
+    async def test_a_job_that_comes_while_the_only_one_is_handed_out(self) -> None:
+        """The lease looks before it in the same commit: there was only one."""
+        busy = Event()
+
+        def wait(connection: sa.Connection, payloads: Sequence[None]) -> list[None]:
+            busy.wait(10)
+            return [None] * len(payloads)
+
+        (one,) = await self.store.add([request(backend="factory")])
+        writing = self.database.write(wait, None)
+        asked = self.lease()
+        adding = self.store.add([request(backend="factory")])
+        busy.set()
+        await writing
+        self.assertEqual((await asked).id, one.id)
+        (two,) = await adding
+        self.assertEqual((await self.lease()).id, two.id)
+
+    async def test_where_others_add_jobs_one_always_looks(self) -> None:
+        self.patch(Database, "is_private", False)
+        await self.store.add([request(backend="factory")])
+        await self.lease()
+        self.assertFalse(self.store.idle(["factory"], None))
+        self.assertIsNone(await self.lease())
+        self.assertFalse(self.store.idle(["factory"], None))
+
+    async def test_a_page_that_is_full_may_not_be_the_last(self) -> None:
+        self.patch(leasing, "LEASE_PAGE", 1)
+        jobs = await self.store.add([request(backend="factory") for _ in range(3)])
+        self.assertEqual([(await self.lease()).id for _ in jobs], [job.id for job in jobs])
 
     async def test_who_gets_one_of_several_looks_again(self) -> None:
         jobs = await self.store.add([request(backend="factory") for _ in range(2)])

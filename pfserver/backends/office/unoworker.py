@@ -32,6 +32,10 @@ CONNECT_INTERVAL = 0.02
 #: Seconds in which LibreOffice has to start.
 START_TIMEOUT = 30.0
 
+#: Which processes belong to LibreOffice is found out anew after so many conversions: to search /proc costs more than to
+#: read their memory.
+LOOK_AGAIN = 20
+
 #: Exit statuses beyond this one tell of signals.
 LAST_STATUS = 127
 
@@ -87,8 +91,9 @@ class WarmEngine:
         threading.Thread(target=self._watch, daemon=True).start()
         context = self._connect("uno:" + address)
         self.desktop = context.ServiceManager.createInstanceWithContext("com.sun.star.frame.Desktop", context)
-        # Those of LibreOffice and of what starts it; to look for them costs more than to ask them.
+        # Process ids of LibreOffice and of the program that starts it.
         self._pids = descendants(self.process.pid)
+        self._asked = 0
         self.done: Any = None
 
     def _watch(self) -> None:
@@ -110,7 +115,12 @@ class WarmEngine:
 
     def memory(self) -> int:
         """Bytes of memory that LibreOffice holds now."""
-        return sum(resident(pid) for pid in self._pids)
+        sizes = [resident(pid) for pid in self._pids]
+        self._asked += 1
+        if not all(sizes) or self._asked % LOOK_AGAIN == 0:
+            self._pids = descendants(self.process.pid)
+            sizes = [resident(pid) for pid in self._pids]
+        return sum(sizes)
 
     def ping(self) -> None:
         """Raises where LibreOffice does not answer."""

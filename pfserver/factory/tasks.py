@@ -16,6 +16,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from pfserver.factory.names import safe_name, safe_suffix
+from pfserver.host.clock import boot_id
 
 #: What is in the folder of a task: what the server wants, the document, room for a renderer.
 TASK, SOURCE, WORK = "job.json", "source", "work"
@@ -164,8 +165,7 @@ class TaskFolder:
     def result(self) -> tuple[Path, str] | None:
         """The finished result and its format, None where it is not finished."""
         found = next(iter(self.path.glob("result.*")), None)
-        # An empty one is what a power cut has left of it.
-        return None if found is None or not found.stat().st_size else (found, found.suffix[1:])
+        return None if found is None else (found, found.suffix[1:])
 
     def begin(self) -> None:
         """Make an empty work folder."""
@@ -213,7 +213,18 @@ class Tasks:
         self._folder = folder / hashlib.sha256(origin.encode("utf-8")).hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self._folder / "origin").write_text(f"{origin}\n", encoding="utf-8")
+        self._forget_what_is_unsafe()
         self._ready: list[Path] = []
+
+    def _forget_what_is_unsafe(self) -> None:
+        """Results are not brought to the disk: after another start of the machine they are to be made again."""
+        now, mark = boot_id(), self._folder / "boot"
+        before = mark.read_text(encoding="ascii") if mark.exists() else ""
+        if now and now == before:
+            return
+        for result in self._folder.glob("job-*/result.*"):
+            result.unlink()
+        mark.write_text(now, encoding="ascii")
 
     def prepare(self) -> None:
         """Make the folder of a task to come.

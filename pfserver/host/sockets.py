@@ -37,6 +37,17 @@ def plain_socket(transport: ITransport | None) -> Connection | None:
     return transport if isinstance(transport, Connection) and not transport.TLS else None
 
 
+def send_now(transport: ITransport) -> None:
+    """Send what was written, not in the reactor's next turn: as much as a plain socket takes."""
+    plain = plain_socket(transport)
+    if plain is None or not plain.connected or not (plain.dataBuffer or plain._tempDataBuffer):
+        return
+    # Of one that is to be closed the reactor has to hear when all is sent.
+    if not plain.disconnecting:
+        # What fails stays written: the reactor tries it again, and finds out that the connection is lost.
+        plain.doWrite()
+
+
 def write_at_once(transport: ITransport, data: bytes) -> bool:
     """Write now, not in the reactor's next turn, which takes four more system calls; whether all of it is written.
 

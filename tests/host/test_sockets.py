@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pfserver.host.sockets import plain_socket, write_at_once
+from pfserver.host.sockets import plain_socket, send_now, write_at_once
 
 reactor: Any = any_reactor
 
@@ -110,6 +110,34 @@ class PlainTests(SocketCase):
         self.assertFalse(write_at_once(server.transport, b"second"))
         await self.until(lambda: client.received == b"first second")
 
+    async def test_sent_now(self) -> None:
+        client, server = await self.connect()
+        send_now(server.transport)
+        server.transport.write(b"one ")
+        server.transport.write(b"two")
+        send_now(server.transport)
+        self.assertFalse(server.transport.dataBuffer or server.transport._tempDataBuffer)
+        await self.until(lambda: client.received == b"one two")
+
+    async def test_sent_now_to_a_peer_that_does_not_read(self) -> None:
+        client, server = await self.connect()
+        client.transport.pauseProducing()
+        for piece in (MUCH, b" and", b" more"):
+            server.transport.write(piece)
+            send_now(server.transport)
+        client.transport.resumeProducing()
+        await self.until(lambda: len(client.received) >= len(MUCH) + 9)
+        self.assertTrue(client.received == MUCH + b" and more")
+
+    async def test_sent_now_before_the_end(self) -> None:
+        client, server = await self.connect()
+        server.transport.write(b"the end")
+        server.transport.loseConnection()
+        send_now(server.transport)
+        await self.until(lambda: server.lost.called and client.lost.called)
+        self.assertEqual(client.received, b"the end")
+        send_now(server.transport)
+
     async def test_a_peer_that_is_gone(self) -> None:
         client, server = await self.connect()
         # It does not notice by reading.
@@ -138,6 +166,7 @@ class TLSTests(SocketCase):
         client, server = await self.connect()
         self.assertIsNone(plain_socket(server.transport))
         self.assertFalse(write_at_once(server.transport, b"secret"))
+        send_now(server.transport)
         await self.until(lambda: client.received == b"secret")
 
 

@@ -171,7 +171,8 @@ class WarmEngine:
         return document
 
     def _store(self, document: Any, job: dict[str, Any], name: str, filter_name: str, data: dict[str, Any]) -> str:
-        properties: dict[str, Any] = {"FilterName": filter_name, "Overwrite": True}
+        # Who keeps the result brings it to the disk.
+        properties: dict[str, Any] = {"FilterName": filter_name, "Overwrite": True, "NoFileSync": True}
         if data:
             properties["FilterData"] = self.uno.Any("[]com.sun.star.beans.PropertyValue", self._properties(data))
         url = self.uno.systemPathToFileUrl(str(Path(job["folder"], name)))

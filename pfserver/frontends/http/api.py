@@ -50,6 +50,9 @@ CODES: Mapping[type[errors.PFServerError], int] = {
 #: What a poll hears that finds nothing: some clients fail on anything but a struct.
 NOTHING = encode_response({})
 
+#: Bytes of an answer that is given in one piece.
+SMALL = 48 * 1024
+
 log = Logger(namespace="pfserver.frontends.http.api")
 
 
@@ -162,16 +165,32 @@ class XMLRPC(Resource):
             request.answer(bytes(body), b"text/xml")
 
     def _deliver(self, request: Request, delivery: Delivery) -> None:
-        """Send a document piece by piece, as fast as the peer takes it."""
+        """Send a document: a long one piece by piece, as fast as the peer takes it."""
         request.close_exchange()
         if request._disconnected:
             delivery.close()
             delivery.undelivered()
             return
         body = encode_response(delivery.value)
+        if body.length <= SMALL:
+            self._deliver_at_once(request, delivery, body)
+            return
         request.setHeader(b"content-type", b"text/xml")
         request.setHeader(b"content-length", b"%d" % body.length)
         request.registerProducer(_Pieces(request, body.chunks(), delivery), False)
+
+    def _deliver_at_once(self, request: Request, delivery: Delivery, body: Body) -> None:
+        try:
+            data = bytes(body)
+        except (OSError, EOFError):
+            log.failure("xmlrpc.document-not-read")
+            delivery.undelivered()
+            request.channel.transport.abortConnection()
+            return
+        finally:
+            delivery.close()
+        delivery.delivered()
+        request.answer(data, b"text/xml")
 
     # -- for people --------
 

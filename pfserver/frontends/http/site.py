@@ -19,7 +19,7 @@ from twisted.web.server import Request as WebRequest
 from twisted.web.server import Site as WebSite
 
 from pfserver.frontends.http.limits import LINGER, HTTPLimits
-from pfserver.host.sockets import write_at_once
+from pfserver.host.sockets import send_now, write_at_once
 from pfserver.wire.xmlrpc import Body
 
 if TYPE_CHECKING:
@@ -100,8 +100,10 @@ class Request(WebRequest):
         """Send a complete answer and end the request."""
         self.setHeader(b"content-type", media_type)
         self.setHeader(b"content-length", b"%d" % len(body))
+        transport = self.channel.transport
         self.write(body)
         self.finish()
+        send_now(transport)
 
 
 class Channel(HTTPChannel):

@@ -2,7 +2,9 @@
 # Each installs what it needs itself: system packages by apt-get, Python packages into a virtual environment.
 
 SHELL := /bin/bash
-PYTHON ?= python3
+# Debian's own Python, where it is new enough: it is built with more optimisation than those that people build, and calls
+# functions up to twice as quickly. For another one: make PYTHON=python3.13
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Twisted's plugin folder cannot be found in the other editable modes; setuptools warns of this one at each use.
@@ -21,7 +23,7 @@ help:
 	@echo "make clean   remove what the others made"
 
 $(DONE)/venv: tools/system-packages
-	tools/system-packages venv
+	PYTHON=$(PYTHON) tools/system-packages venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@mkdir -p $(DONE) && touch $@

@@ -219,7 +219,7 @@ class Tasks:
     def _forget_what_is_unsafe(self) -> None:
         """Results are not brought to the disk: after another start of the machine they are to be made again."""
         now, mark = boot_id(), self._folder / "boot"
-        before = mark.read_text(encoding="ascii") if mark.exists() else ""
+        before = mark.read_text(encoding="ascii", errors="replace") if mark.exists() else ""
         if now and now == before:
             return
         for result in self._folder.glob("job-*/result.*"):

@@ -101,6 +101,10 @@ class TasksTests(SynchronousTestCase):
         (found.path / "result.pdf").write_bytes(b"result")
         (found,) = Tasks(self.folder, "http://one My factory").left_over()
         self.assertIsNotNone(found.result())
+        # It may have been cut itself.
+        (found.path.with_name("boot")).write_bytes(b"\xff\x00")
+        (found,) = Tasks(self.folder, "http://one My factory").left_over()
+        self.assertIsNone(found.result())
         # Where the system does not say, it may have been another.
         boot.restore()
         self.patch(tasks_module, "boot_id", str)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from base64 import b64decode
+from http.client import HTTPException
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from pfserver.frontends.http import deliveries
+from pfserver.frontends.http import api, deliveries
+from pfserver.frontends.http.exchange import FileSource
 from pfserver.frontends.http.site import Channel
 from pfserver.model import Job, State, job_id_of
 from tests.frontends.http.channels import POLL, ChannelCase, Transport
@@ -160,6 +162,24 @@ class BrokenTests(DeliveryCase):
         self.assertEqual((await self.job()).state, State.LEASED)
         self.disconnect(new)
         self.assertEqual((await self.becomes(State.QUEUED)).attempts, 1)
+
+
+class UnreadableTests(HttpCase):
+    async def test_a_document_that_becomes_shorter(self) -> None:
+        """Whether it goes out in one piece or in several: the job waits for the next who asks."""
+        await self.add_factory()
+        for small in (api.SMALL, 0):
+            self.patch(api, "SMALL", small)
+            (name,) = await self.submit()
+            reading = self.patch(FileSource, "read", lambda source, size: b"")
+            with self.assertRaises((HTTPException, OSError)):
+                await self.call("jobs.poll", "My factory")
+            reading.restore()
+            self.assertTrue(self.flushLoggedErrors(EOFError))
+            while (job := await self.engine.job(job_id_of(name))).state is not State.QUEUED:
+                await deferLater(reactor, 0.001)  # type: ignore[arg-type]
+            self.assertEqual(job.attempts, 0)
+            self.assertEqual((await self.call("jobs.poll", "My factory"))["filename"], "letter.odt")
 
 
 class SlowLineTests(HttpCase):

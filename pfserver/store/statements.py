@@ -81,7 +81,7 @@ class Statement:
             result = connection.execute(self._prepared.statement, values)
             return result.all() if fetch else result.rowcount
         text, order, known = prepared
-        if len(values) + len(known) != len(order):
+        if values.keys() | known.keys() != set(order):
             raise ValueError(f"the parameters are {', '.join(order)}, not {', '.join(values)}")
         given = [values[name] if name in values else known[name] for name in order]
         return execute_at_once(connection, text, given, fetch=fetch)

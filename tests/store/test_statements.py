@@ -35,6 +35,12 @@ class StatementTests(SynchronousTestCase):
             self.assertIsNone(wanted.scalar(self.connection, least=3, most=9))
             self.assertEqual(change.change(self.connection), 2)
 
+    def test_a_parameter_that_is_needed_twice(self) -> None:
+        wanted = Statement(WANTED.where(TABLE.c.key < sa.bindparam("least") + 2))
+        with self.connection.begin():
+            self.insert.execute(self.connection, [(str(key), key) for key in range(5)])
+            self.assertEqual(wanted.rows(self.connection, least=2), [(2, "2"), (3, "3")])
+
     def test_parameters_that_are_missing_or_nobody_knows(self) -> None:
         wanted = Statement(WANTED)
         with self.connection.begin():

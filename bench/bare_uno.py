@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pfserver" / "backends" / "office"))
 
@@ -45,10 +44,9 @@ def plain(engine: unoworker.WarmEngine, job: dict[str, str]) -> None:
     name, _ = unoworker.IMPORT_FILTERS[job["doctype"]]
     source, target = (engine.uno.systemPathToFileUrl(path) for path in (job["source"], job["folder"] + "/result.pdf"))
     part = unoworker.PARTS.get(job["doctype"], "writer")
-    document: Any = engine.desktop.loadComponentFromURL(
-        source, "_blank", 0, properties(engine, Hidden=True, ReadOnly=True, FilterName=name)
-    )
-    document.storeToURL(target, properties(engine, FilterName=part + "_pdf_Export", Overwrite=True))
+    load = engine.properties({"Hidden": True, "ReadOnly": True, "FilterName": name})
+    document = engine.desktop.loadComponentFromURL(source, "_blank", 0, load)
+    document.storeToURL(target, engine.properties({"FilterName": part + "_pdf_Export", "Overwrite": True}))
     document.close(True)
 
 
@@ -56,16 +54,6 @@ def ours(engine: unoworker.WarmEngine, job: dict[str, str]) -> None:
     """A call of the office backend."""
     engine.convert(job)
     engine.rest()
-
-
-def properties(engine: unoworker.WarmEngine, **values: object) -> tuple[Any, ...]:
-    """What UNO takes as keyword arguments."""
-    made = []
-    for name, value in values.items():
-        item = engine.uno.createUnoStruct("com.sun.star.beans.PropertyValue")
-        item.Name, item.Value = name, value
-        made.append(item)
-    return tuple(made)
 
 
 if __name__ == "__main__":

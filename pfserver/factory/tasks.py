@@ -165,7 +165,8 @@ class TaskFolder:
     def result(self) -> tuple[Path, str] | None:
         """The finished result and its format, None where it is not finished."""
         found = next(iter(self.path.glob("result.*")), None)
-        return None if found is None else (found, found.suffix[1:])
+        # An empty one is what a power cut has left of it.
+        return None if found is None or not found.stat().st_size else (found, found.suffix[1:])
 
     def begin(self) -> None:
         """Make an empty work folder."""

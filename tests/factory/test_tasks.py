@@ -114,6 +114,10 @@ class TasksTests(SynchronousTestCase):
             (found.path / "result.pdf").write_bytes(b"result")
 
     def test_what_a_power_cut_leaves(self) -> None:
+        folder = self.take()
+        (folder.path / "result.pdf").write_bytes(b"")
+        self.assertIsNone(folder.result())
+        folder.remove()
         for left in (b"", b"{", b"[]", b'{"job": 1}', b"\xff"):
             (self.take().path / "job.json").write_bytes(left)
             self.assertEqual(self.tasks.left_over(), [])

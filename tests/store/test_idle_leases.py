@@ -7,7 +7,7 @@ from threading import Event
 from typing import Any
 
 import sqlalchemy as sa
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from pfserver.model import Job, Outcome
 from pfserver.store import leasing
@@ -22,6 +22,16 @@ def first(jobs: Sequence[Job]) -> Job | None:
 class IdleLeaseTests(StoreCase):
     def lease(self, *backends: str, choose: Any = first, kind: Any = None) -> Any:
         return self.store.lease("factory", choose, backends=backends or ("factory",), expires_at=2000.0, kind=kind)
+
+    def hold(self) -> tuple[Event, Deferred[None]]:
+        """Keep the writer busy until the event is set: what is asked for meanwhile shares the next commit."""
+        busy = Event()
+
+        def wait(connection: sa.Connection, payloads: Sequence[None]) -> list[None]:
+            busy.wait(10)
+            return [None] * len(payloads)
+
+        return busy, self.database.write(wait, None)
 
     async def idle(self) -> None:
         """Nothing waits, and the store knows it."""
@@ -43,14 +53,8 @@ class IdleLeaseTests(StoreCase):
 
     async def test_a_job_that_comes_while_the_only_one_is_handed_out(self) -> None:
         """The lease looks before it in the same commit: there was only one."""
-        busy = Event()
-
-        def wait(connection: sa.Connection, payloads: Sequence[None]) -> list[None]:
-            busy.wait(10)
-            return [None] * len(payloads)
-
         (one,) = await self.store.add([request(backend="factory")])
-        writing = self.database.write(wait, None)
+        busy, writing = self.hold()
         asked = self.lease()
         adding = self.store.add([request(backend="factory")])
         busy.set()
@@ -98,14 +102,8 @@ class IdleLeaseTests(StoreCase):
 
     async def test_a_job_whose_submitter_has_gone_is_seen(self) -> None:
         """The lease is asked for after the submission, looks before it in the same commit, and finds nothing."""
-        busy = Event()
-
-        def wait(connection: sa.Connection, payloads: Sequence[None]) -> list[None]:
-            busy.wait(10)
-            return [None] * len(payloads)
-
         await self.idle()
-        writing = self.database.write(wait, None)
+        busy, writing = self.hold()
         other = self.lease("other")
         adding = self.store.add([request(backend="factory")])
         adding.addErrback(lambda failure: failure.trap(CancelledError))

@@ -162,7 +162,7 @@ class WarmEngine:
             properties["Password"] = job["password"]
         url = self.uno.systemPathToFileUrl(job["source"])
         try:
-            document = self.desktop.loadComponentFromURL(url, "_blank", 0, self._properties(properties))
+            document = self.desktop.loadComponentFromURL(url, "_blank", 0, self.properties(properties))
         except Exception as error:
             raise Refused("LibreOffice cannot read the document" + reason(error)) from error
         if document is None:
@@ -174,10 +174,10 @@ class WarmEngine:
         # Who keeps the result brings it to the disk.
         properties: dict[str, Any] = {"FilterName": filter_name, "Overwrite": True, "NoFileSync": True}
         if data:
-            properties["FilterData"] = self.uno.Any("[]com.sun.star.beans.PropertyValue", self._properties(data))
+            properties["FilterData"] = self.uno.Any("[]com.sun.star.beans.PropertyValue", self.properties(data))
         url = self.uno.systemPathToFileUrl(str(Path(job["folder"], name)))
         try:
-            document.storeToURL(url, self._properties(properties))
+            document.storeToURL(url, self.properties(properties))
         except Exception as error:
             if job["pages"]:
                 raise Refused("there are no such pages: " + job["pages"]) from error
@@ -194,7 +194,8 @@ class WarmEngine:
         except Exception:  # noqa: BLE001 - LibreOffice is gone, or vetoes: the next ping tells
             sys.stderr.write("a document could not be closed\n")
 
-    def _properties(self, values: dict[str, Any]) -> tuple[Any, ...]:
+    def properties(self, values: dict[str, Any]) -> tuple[Any, ...]:
+        """What UNO takes as keyword arguments."""
         made = []
         for name, value in values.items():
             item = self.uno.createUnoStruct("com.sun.star.beans.PropertyValue")

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,14 +20,21 @@ def free_port() -> int:
         return port
 
 
-def wait_for(port: int) -> None:
-    """Block until something listens there."""
+def listens(port: int) -> bool:
+    """Whether something takes connections there."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def wait_for(port: int, answers: Callable[[int], bool] = listens) -> None:
+    """Block until the server on that port is ready; at most a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        if answers(port):
             return
         time.sleep(0.05)
-    raise SystemExit(f"nothing listens on port {port}")
+    raise SystemExit(f"no server is ready on port {port}")
 
 
 @contextmanager
@@ -68,5 +75,7 @@ def postgresql(folder: Path) -> Iterator[str]:
     port = free_port()
     command = [str(programs / "postgres"), "-D", data, "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"]
     with running(*command, "-c", "max_connections=120", cwd=folder, **account):
-        wait_for(port)
+        # It takes connections before it has started, and refuses them then.
+        is_ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+        wait_for(port, lambda _: subprocess.run(is_ready).returncode == 0)
         yield f"postgresql://bench@127.0.0.1:{port}/postgres"

@@ -51,11 +51,11 @@ class SettleTests(GlobalsCase):
         with mock.patch.object(GlobalsFile, "_flush", broken):
             globals_._commit()
             await self.settled(globals_)
-            self.assertTrue(globals_._is_suspect)
+            self.assertTrue(globals_._current.is_suspect)
             self.assertTrue(self.flushLoggedErrors(StoreUnavailable))
             self.failureResultOf(globals_.write(setter(globals_, b"refused", b"0")), StoreUnavailable)
             self.assertEqual({value_of(globals_, b"%d" % number) for number in range(20)}, {b"before"})
-        while globals_._is_suspect or globals_._batch is not None or globals_._is_settling:
+        while globals_._current.is_suspect or globals_._current.batch is not None or globals_._is_settling:
             await deferLater(reactor, 0.01, lambda: None)
         await globals_.write(setter(globals_, b"after", b"0"))
         crashed = self.crashed(folder)

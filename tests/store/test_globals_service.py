@@ -92,7 +92,7 @@ class MessageTests(GlobalsCase):
             await globals_.write(setter(globals_, b"v", b"%d" % number))
         while sum(commits) < 3:
             await self._next_turn()
-        self.assertIsNone(globals_._batch)
+        self.assertIsNone(globals_._current.batch)
 
     async def test_what_raises_is_told_and_leaves_nothing_while_others_are_kept(self) -> None:
         globals_ = self.make()
@@ -250,7 +250,7 @@ class AtOnceTests(GlobalsCase):
     def test_it_counts_for_the_limit(self) -> None:
         self.patch(service, "OPEN_LIMIT", 3)
         self.assertEqual([self.globals.try_write(self.put, b"v") for _ in range(3)], [b"done", b"done", None])
-        self.assertIsNone(self.globals._batch)
+        self.assertIsNone(self.globals._current.batch)
 
     async def test_not_where_it_is_waited_for(self) -> None:
         safe = self.make()

@@ -28,12 +28,12 @@ from zope.interface import implementer
 
 from pfserver.errors import ConfigurationError, StoreUnavailable
 from pfserver.interfaces import IGlobals, IGlobalsUpdate
-from pfserver.store.globals.batch import Batch, run_alone
+from pfserver.store.globals.batch import run_alone
+from pfserver.store.globals.current import Current
 from pfserver.store.globals.file import MAP_SIZE, GlobalsFile, unavailable
 from pfserver.store.globals.journal import Updates, record_of
 from pfserver.store.globals.keys import key_below, key_of
-from pfserver.store.globals.nodes import KEY_LIMIT
-from pfserver.store.globals.view import Snapshot, TooMuch, View
+from pfserver.store.globals.view import TooMuch, View
 
 #: So many updates, so many bytes of keys and values, and so many in the journal are kept open, however long the
 #: interval is; twice as many where the last commit has not settled. Bounds on memory, and on the time of a commit, for
@@ -76,31 +76,22 @@ class Globals:
         self._is_lazy = durability == "interval"
         self._interval = interval
         self._file = GlobalsFile(folder, map_size)
-        self._snapshot = Snapshot(self._file)
+        self._current = Current(self._file, taken_back=self._commit_later)
         # One for the journal, one for what settles.
         self._pool = ThreadPool(0, 2, name="pfserver-globals")
-        # What functions run in; None where none is begun.
-        self._batch: Batch | None = None
-        # Who is told, and what, when all that is in the batch is in the journal; so many updates are there already.
+        # Who is told, and what, when all that is in the batch is in the journal.
         self._waiting: list[tuple[Deferred[Any], Any]] = []
-        self._written = 0
-        # What was committed last, until it has settled, and the number that its base will have.
-        self._unsettled: Updates = []
-        self._unsettled_base = 0
         # What takes long and is next.
         self._long: tuple[Function, Deferred[Any]] | None = None
         self._queue: deque[tuple[Function, Deferred[Any]]] = deque()
-        # What threads are doing: they write the journal, settle, or do what takes long.
-        self._is_writing = self._is_settling = self._is_away = False
+        # What threads are doing: they write the journal, or settle; or else the file is lent to one.
+        self._is_writing = self._is_settling = False
         # The batch is to be committed as soon as it can be.
         self._is_due = False
-        # Nobody knows what of the file is on disk.
-        self._is_suspect = False
         # The batch could not be committed: it is kept and tried again, and nothing is added.
         self._is_failing = False
         self._write_call: IDelayedCall | None = None
         self._commit_call: IDelayedCall | None = None
-        self._is_open = False
         # For _go_on, which does not call itself; and how often a disk that fails is tried at the end.
         self._is_going_on = self._has_more = False
         self._tries = 1
@@ -109,9 +100,8 @@ class Globals:
 
     def open(self) -> None:
         """Open the file; blocks. Raises ``StoreUnavailable``."""
-        self._file.open()
+        self._current.open()
         self._pool.start()
-        self._is_open = True
         self._closed = None
 
     def close(self) -> Deferred[None]:
@@ -125,35 +115,11 @@ class Globals:
 
     def view(self) -> View:
         """See ``IGlobals``."""
-        batch = self._batch
-        if batch is not None and (view := batch.view) is not None:
-            return view
-        try:
-            return self._snapshot.view() if batch is None else self._mended_view()
-        except lmdb.Error as error:
-            return self._mended_view(error)
+        return self._current.view()
 
     def get(self, key: bytes) -> bytes | None:
         """See ``IGlobals``."""
-        batch = self._batch
-        if batch is not None and (view := batch.view) is not None and len(key) < KEY_LIMIT:
-            get = view.get_short
-            value: bytes | None = get(key)
-            return value
-        return self.view().get(key)
-
-    def _mended_view(self, error: lmdb.Error | None = None) -> View:
-        """A view where there was none, if the file can be made usable again. Raises ``StoreUnavailable``."""
-        if self._is_open and not self._is_away:
-            self._recover()
-            try:
-                if self._batch is None:
-                    return self._snapshot.view()
-                if self._batch.view is not None:
-                    return self._batch.view
-            except lmdb.Error as again:
-                error = again
-        raise unavailable(error, "read") from error
+        return self._current.get(key)
 
     # -- updating --------
 
@@ -171,7 +137,7 @@ class Globals:
 
     def try_write(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See ``IGlobals``."""
-        batch = self._batch
+        batch = self._current.batch
         if batch is None or batch.view is None or not self._is_lazy:
             return None
         if self._is_due or self._queue or self._is_failing or self._closed is not None or self._is_held():
@@ -186,28 +152,27 @@ class Globals:
 
     def _is_held(self) -> bool:
         """Whether updates have to wait for what comes before them."""
-        if self._is_away or self._is_suspect or self._long is not None:
+        if self._current.is_lent or self._current.is_suspect or self._long is not None:
             return True
         return self._is_due and (not self._is_settling or self._exceeds(2))
 
     def _exceeds(self, factor: int) -> bool:
         """Whether as many times as much as is kept open is in the batch."""
-        batch = self._batch
+        batch = self._current.batch
         return batch is not None and (
             batch.reaches(OPEN_LIMIT * factor, OPEN_BYTES * factor)
             or (not self._is_lazy and self._file.journal_size >= JOURNAL_BYTES * factor)
         )
 
     def _start(self, function: Function) -> Deferred[Any]:
-        outcome = execute(self._run, function)
+        outcome = execute(self._current.run, function, REMOVALS)
         result = outcome.result
         if isinstance(result, Failure):
             return outcome.addErrback(self._fails, function)
         if self._is_lazy:
             self._see_to_commit()
             return outcome
-        assert self._batch is not None
-        if self._batch.size == self._written:
+        if self._current.is_written:
             # It changed nothing, and has seen nothing that is not told.
             return outcome
         waiting: Deferred[Any] = Deferred()
@@ -226,44 +191,9 @@ class Globals:
             self._go_on()
             return waiting
         if isinstance(failure.value, lmdb.Error | StoreUnavailable):
-            self._recover()
+            self._current.recover()
             return Failure(unavailable(failure.value))
         return failure
-
-    def _run(self, function: Function) -> Any:
-        """Run a function in the batch. Raises ``lmdb.Error`` and ``StoreUnavailable`` besides what it raises."""
-        while True:
-            try:
-                batch = self._batch or self._begin()
-                if not batch.is_open:
-                    batch.again()
-                return batch.run(function, REMOVALS)
-            except lmdb.MapFullError:
-                self._grow()
-
-    def _begin(self) -> Batch:
-        if self._file.is_tight():
-            try:
-                self._grow()
-            except StoreUnavailable as error:
-                # There is room for more updates all the same.
-                self.log.warn("globals.map-not-grown: {reason}", reason=error, bytes=self._file.map_size)
-        batch = Batch(self._file)
-        batch.again()
-        self._batch, self._written = batch, 0
-        return batch
-
-    def _grow(self) -> None:
-        """Make the map larger; the batch has to begin again. Raises ``StoreUnavailable``."""
-        self._snapshot.drop()
-        if self._batch is not None:
-            self._batch.abort()
-        try:
-            self._file.grow()
-        except StoreUnavailable:
-            self._recover()
-            raise
-        self.log.info("globals.map-grown", bytes=self._file.map_size)
 
     # -- one step after the other --------
 
@@ -282,23 +212,23 @@ class Globals:
             self._is_going_on = False
 
     def _step(self) -> None:
-        if self._is_away or self._is_writing:
+        if self._current.is_lent or self._is_writing:
             return
         if self._waiting:
             # Nothing is committed that is not in the journal.
             self._write()
             return
         if not self._is_settling:
-            if self._is_suspect and self._may_try():
-                self._recover(reopen=True)
-            if self._is_suspect:
+            if self._current.is_suspect and self._may_try():
+                self._current.recover(reopen=True)
+            if self._current.is_suspect:
                 self._try_later()
             elif self._is_due or self._long is not None:
                 self._commit_and_settle()
         while self._queue and not self._is_held():
             function, waiting = self._queue.popleft()
             self._start(function).chainDeferred(waiting)
-        if self._closed is not None and self._is_open and not self._is_busy():
+        if self._closed is not None and self._current.is_open and not self._is_busy():
             self._close(self._closed)
 
     def _may_try(self) -> bool:
@@ -308,12 +238,9 @@ class Globals:
         return self._tries >= 0
 
     def _is_busy(self) -> bool:
-        if self._is_writing or self._is_settling or self._is_away or self._waiting or self._queue or self._long:
+        if self._is_writing or self._is_settling or self._current.is_lent or self._waiting or self._queue or self._long:
             return True
-        return self._has_updates() and not self._is_failing
-
-    def _has_updates(self) -> bool:
-        return self._batch is not None and self._batch.size > 0
+        return self._current.has_updates and not self._is_failing
 
     def _do(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._pool, function, *arguments)
@@ -327,9 +254,8 @@ class Globals:
         self._write_call = None
         if self._is_writing or not self._waiting:
             return
-        assert self._batch is not None
         told, self._waiting = self._waiting, []
-        updates = self._batch.updates[self._written :]
+        updates = self._current.unwritten
         self._is_writing = True
         maybeDeferred(self._give, updates).addCallbacks(
             self._is_written, self._not_written, callbackArgs=(told, len(updates)), errbackArgs=(told,)
@@ -340,8 +266,8 @@ class Globals:
 
     def _is_written(self, _: object, told: list[tuple[Deferred[Any], Any]], count: int) -> None:
         self._is_writing = False
-        self._written += count
-        if self._batch is not None and self._batch.size == self._written:
+        self._current.written += count
+        if self._current.is_written:
             # What came meanwhile changed nothing.
             told += self._waiting
             self._waiting = []
@@ -362,11 +288,7 @@ class Globals:
         self._waiting = []
         reason = unavailable(failure.value)
         self.log.error("globals.not-written: {reason}", reason=reason)
-        if self._batch is not None:
-            try:
-                self._batch.undo(self._written)
-            except lmdb.Error:
-                self._recover()
+        self._current.undo()
         for deferred, _ in told:
             deferred.errback(Failure(reason))
         self._go_on()
@@ -404,31 +326,22 @@ class Globals:
             function, waiting = self._long
             self._long = None
             if is_committed:
-                self._is_away = True
+                self._current.is_lent = True
                 self._run_alone(function, waiting)
             else:
                 waiting.errback(StoreUnavailable(FAILING))
-        elif self._unsettled:
+        elif self._current.is_unsettled:
             self._is_settling = True
             self._do(self._file.settle).addCallbacks(self._settled, self._not_settled).addErrback(self._fault)
 
     def _commit_batch(self) -> bool:
         """Whether that is done. Where it fails, all stays in memory and is tried again after an interval."""
-        batch = self._batch
-        if batch is not None and batch.size:
-            try:
-                self._finish(batch)
-            except (lmdb.Error, StoreUnavailable) as error:
-                self.log.error("globals.not-written: {reason}", reason=unavailable(error))
-                self._recover()
-                self._try_later()
-                return False
-            self._unsettled, self._unsettled_base = batch.updates, self._file.next_base_number
-        elif batch is not None:
-            batch.abort()
-        self._batch = None
+        try:
+            self._current.commit()
+        except StoreUnavailable:
+            self._try_later()
+            return False
         self._is_failing = False
-        self._snapshot.drop()
         return True
 
     def _try_later(self) -> None:
@@ -442,61 +355,17 @@ class Globals:
             waiting.errback(StoreUnavailable(FAILING))
         self._commit_later()
 
-    def _finish(self, batch: Batch) -> None:
-        while True:
-            try:
-                if not batch.is_open:
-                    batch.again()
-                batch.commit()
-                return
-            except lmdb.MapFullError:
-                self._grow()
-
     def _settled(self, _: object) -> None:
         self._is_settling = False
-        if self._unsettled and self._file.base_number < self._unsettled_base:
-            # It was taken back meanwhile.
-            self._is_suspect = True
-        else:
-            self._unsettled = []
+        self._current.settled()
         self._go_on()
 
     def _not_settled(self, failure: Failure) -> None:
         """A disk that failed once may say the next time that all is well: what was committed is written anew."""
         self._is_settling = False
-        self._is_suspect = True
+        self._current.is_suspect = True
         self.log.error("globals.not-settled: {reason}", reason=unavailable(failure.value))
         self._go_on()
-
-    # -- after failures --------
-
-    def _recover(self, *, reopen: bool = False) -> None:
-        """Make the file usable, so that reads see what they saw."""
-        self._snapshot.drop()
-        if self._batch is not None:
-            self._batch.abort()
-        try:
-            if self._file.mend(reopen=reopen):
-                self._is_suspect = False
-                self._keep_unsettled()
-        except StoreUnavailable:
-            self.log.failure("globals.not-recovered")
-        # Even where the disk fails the file may be usable.
-        if self._batch is not None:
-            try:
-                self._batch.again()
-            except lmdb.Error as error:
-                self.log.error("globals.not-recovered: {reason}", reason=unavailable(error))
-
-    def _keep_unsettled(self) -> None:
-        """The file is as it was at its last base: what was committed after that goes into the batch once more."""
-        if self._unsettled and self._file.base_number < self._unsettled_base:
-            if self._batch is None:
-                self._batch, self._written = Batch(self._file), 0
-            self._batch.updates[:0] = self._unsettled
-            self._written += len(self._unsettled)
-            self._commit_later()
-        self._unsettled = []
 
     # -- what takes long --------
 
@@ -507,9 +376,7 @@ class Globals:
         ).addErrback(self._fault)
 
     def _has_run(self, result: Any, waiting: Deferred[Any]) -> None:
-        self._is_away = False
-        self._unsettled = []
-        self._snapshot.drop()
+        self._current.has_back()
         # The result may be what the function raised.
         waiting.callback(result)
         self._go_on()
@@ -519,14 +386,14 @@ class Globals:
         if failure.check(lmdb.MapFullError):
             # The map can only grow while nobody reads: in the reactor's thread.
             try:
-                self._grow()
+                self._current.grow()
             except StoreUnavailable as error:
                 reason = error
             else:
                 self._run_alone(function, waiting)
                 return
-        self._is_away = False
-        self._is_suspect = True
+        self._current.is_lent = False
+        self._current.is_suspect = True
         self.log.error("globals.not-written: {reason}", reason=reason)
         self._go_on()
         waiting.errback(Failure(reason))
@@ -534,17 +401,13 @@ class Globals:
     # -- the end --------
 
     def _close(self, closed: Deferred[None]) -> None:
-        self._is_open = False
-        if self._has_updates() and self._is_lazy:
+        if self._current.has_updates and self._is_lazy:
             self.log.critical("globals.lost: updates of the last interval could not be written")
         if self._commit_call is not None:
             self._commit_call.cancel()
-        if self._batch is not None:
-            self._batch.abort()
-        self._snapshot.drop()
         self._pool.stop()
         try:
-            self._file.close(clean=not (self._has_updates() or self._is_suspect))
+            self._current.close()
         except OSError as error:
             # What is left is put right by the next start.
             self.log.error("globals.journal-not-removed: {reason}", reason=unavailable(error))
@@ -553,8 +416,8 @@ class Globals:
     def _fault(self, failure: Failure) -> None:
         """A fault of ours: nobody knows what is done, so all begins again at the last base."""
         self.log.failure("globals.fault", failure)
-        self._is_writing = self._is_settling = self._is_away = False
-        self._is_suspect = True
+        self._is_writing = self._is_settling = self._current.is_lent = False
+        self._current.is_suspect = True
         told, self._waiting = self._waiting, []
         for deferred, _ in told:
             deferred.errback(Failure(StoreUnavailable(FAILING)))

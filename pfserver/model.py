@@ -90,6 +90,9 @@ class JobRequest:
     output_folder: str = ""
     """Where the job's folder goes, absolute; empty for the state's own ``output``."""
     max_attempts: int = DEFAULT_ATTEMPTS
+    home: str = ""
+    """The only server that can do it, of several that share the jobs, since what was sent with it lies there; empty for
+    any."""
 
 
 @frozen(kw_only=True)

@@ -144,6 +144,7 @@ class BackendServices:
     workers: IWorkers
     projects_root: Path
     state: Path
+    home: str
     data_sources: Sequence[IDataSourcePlugin]
 
 
@@ -156,6 +157,7 @@ class FrontEndServices:
     reactor: Any
     clock: IReactorTime
     state: Path
+    home: str
     store: Database
     factories: IFactories
     projects_root: Path
@@ -198,6 +200,7 @@ class Server(Service):
         self._sweeper: Sweeper | None = None
         self._frontends: list[IFrontEnd] = []
         self._starting: Deferred[None] | None = None
+        self._home = ""
 
     def setServiceParent(self, parent: Any) -> None:
         """Have the application log in our style, where twistd was not told otherwise."""
@@ -234,13 +237,15 @@ class Server(Service):
         handouts = Handouts()
         store = JobStore(self._database, self._reactor, handouts)
         poll = None if self._database.is_private else SHARED_STORE_POLL
+        node = self._state.node(configuration.machine_name)
+        self._home = "" if self._database.is_private else node
         tools = Tools(
             store=store,
             outputs=Outputs(configuration.output, configuration.output_roots),
             feed=Feed(store, self._reactor, poll),
             clock=self._reactor,
             in_thread=deferToThread,
-            node=self._state.node(configuration.machine_name),
+            node=node,
         )
         options = EngineOptions(
             host=configuration.machine_name,
@@ -276,6 +281,7 @@ class Server(Service):
             workers=workers,
             projects_root=configuration.projects,
             state=configuration.state,
+            home=self._home,
             data_sources=self._plugins.data_sources,
         )
         backends = []
@@ -295,6 +301,7 @@ class Server(Service):
             reactor=self._reactor,
             clock=self._reactor,
             state=configuration.state,
+            home=self._home,
             store=self._database,
             factories=factories,
             projects_root=configuration.projects,

@@ -43,7 +43,7 @@ class FactoryBackend:
             what = "a password, a PDF standard or a resolution"
             raise NotSupported(f"a factory cannot be told {what}; leave the application away")
         await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._check_source, request)
-        return request
+        return self._sources.bound(request)
 
     def _check_source(self, request: JobRequest) -> None:
         check_document(self._sources.path(request), conversion_of(request).doctype)
@@ -69,4 +69,5 @@ class FactoryBackendPlugin:
         """See ``IBackendPlugin``."""
         for key in options:
             raise ConfigurationError(f"[backends.factory] has no key {key!r}")
-        return FactoryBackend(services.reactor, Sources(services.projects_root, Uploads(services.state)))
+        sources = Sources(services.projects_root, Uploads(services.state), services.home)
+        return FactoryBackend(services.reactor, sources)

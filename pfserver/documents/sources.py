@@ -17,10 +17,12 @@ class Sources:
     """Finds documents.
 
     :param projects_root: the folder that documents named by a path lie in.
+    :param home: see ``IBackendServices``.
     """
 
     projects_root: Path
     uploads: Uploads
+    home: str = ""
 
     def path(self, request: JobRequest) -> Path:
         """The document's file. Raises ``NoSuchProject``, ``OutsideRoot``, ``BadProject`` where an upload is gone."""
@@ -48,10 +50,14 @@ class Sources:
         """Whether a job's document was uploaded."""
         return bool(request.variables.get(UPLOAD))
 
-    def has(self, request: JobRequest) -> bool:
-        """Whether a job's document lies with this server, as far as it was uploaded at all."""
-        upload = request.variables.get(UPLOAD, "")
-        return not upload or self.uploads.has(upload)
+    def bound(self, request: JobRequest) -> JobRequest:
+        """The request, for this server alone where its document or its password was sent here."""
+        is_sent = UPLOAD in request.variables or SECRET in request.variables
+        return evolve(request, home=self.home) if is_sent and self.home else request
+
+    def is_here(self, request: JobRequest) -> bool:
+        """Whether this server can do a job."""
+        return request.home in ("", self.home)
 
     def password(self, request: JobRequest) -> str:
         """The document's password, "" for none. Raises ``BadProject`` where it is gone."""

@@ -95,6 +95,7 @@ class IBackendServices(Interface):
     workers = Attribute("IWorkers: where CPU-bound work runs")
     projects_root = Attribute("pathlib.Path: the folder that all projects lie in")
     state = Attribute("pathlib.Path: the state folder; a backend keeps what it must in backends/<name> there")
+    home = Attribute("str: JobRequest.home of jobs that only this server can do; empty where no other has the jobs")
     data_sources = Attribute("Sequence[IDataSourcePlugin]: all that were found")
 
 

@@ -39,6 +39,7 @@ JOB_NAMES = (
     "request_group",
     "output_folder",
     "max_attempts",
+    "home",
     "created_at",
     *MUTABLE,
 )
@@ -66,6 +67,7 @@ def job_to_row(job: Job) -> tuple[Any, ...]:
         request.group,
         request.output_folder,
         request.max_attempts,
+        request.home,
         job.created_at,
         *job_to_changes(job),
     )
@@ -93,7 +95,7 @@ def row_to_job(row: Sequence[Any]) -> Job:
     """A row of :data:`JOB_COLUMNS` as a job."""
     job_id, project, job, variables, document_variables, queue, priority, backend, account, group, *others = row
     output_folder, max_attempts, state, outcome, attempts, node, created_at, started_at, finished_at, *counts = others
-    total, documents, pages, failures, messages, lease_until = counts
+    total, documents, pages, failures, messages, lease_until, home = counts
     return Job(
         id=job_id,
         request=JobRequest(
@@ -108,6 +110,7 @@ def row_to_job(row: Sequence[Any]) -> Job:
             group=group,
             output_folder=output_folder,
             max_attempts=max_attempts,
+            home=home,
         ),
         state=State(state),
         outcome=None if outcome is None else Outcome(outcome),

@@ -43,6 +43,7 @@ JOBS = sa.Table(
     sa.Column("failures", sa.BigInteger, nullable=False),
     sa.Column("messages", sa.BigInteger, nullable=False),
     sa.Column("lease_until", sa.Float(53)),
+    sa.Column("home", sa.Text, nullable=False, server_default=""),
 )
 
 NODES = sa.Table(

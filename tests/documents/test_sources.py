@@ -47,12 +47,9 @@ class SourcesTests(SynchronousTestCase):
         path.write_bytes(b"x")
         request = JobRequest(project="my.odt", variables={UPLOAD: name})
         # It may still arrive.
-        self.assertFalse(self.sources.has(request))
         self.assertRaises(BadProject, self.sources.path, request)
         path = self.uploads.settle(name)
         self.assertEqual(self.sources.path(request), path)
-        self.assertTrue(self.sources.has(request))
-        self.assertTrue(self.sources.has(JobRequest(project="my.odt")))
         for wrong in ("../" + name, name[:-1], name.upper() + "A", "0" * 32):
             self.assertRaises(BadVariable, self.uploads.path, wrong)
             self.assertRaises(BadProject, self.sources.path, JobRequest(project="a.odt", variables={UPLOAD: wrong}))
@@ -70,6 +67,18 @@ class SourcesTests(SynchronousTestCase):
         self.assertEqual(self.sources.hide_password(hidden), hidden)
         self.uploads.remove(kept.name)
         self.assertRaises(BadProject, self.sources.password, hidden)
+
+    def test_what_was_sent_here_is_for_this_server_alone(self) -> None:
+        here, there = (Sources(self.projects, self.uploads, home) for home in ("node-1", "node-2"))
+        anywhere = JobRequest(project="a.odt", variables={"other": "x"})
+        for sent in (JobRequest(project="a.odt", variables={name: "0" * 32}) for name in (UPLOAD, SECRET)):
+            bound = here.bound(sent)
+            self.assertEqual((bound.home, bound.variables), ("node-1", sent.variables))
+            self.assertEqual([sources.is_here(bound) for sources in (here, there)], [True, False])
+            # A server that has its jobs alone, and may be copied to another machine.
+            self.assertEqual(self.sources.bound(sent), sent)
+        self.assertEqual(here.bound(anywhere), anywhere)
+        self.assertTrue(there.is_here(anywhere))
 
     def test_sweep(self) -> None:
         names = [self.uploads.keep(str(number)) for number in range(3)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,11 +14,13 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, TestCase
 
+from pfserver.client.xmlrpc import FileSource, XMLRPCClient
 from pfserver.errors import StoreUnavailable, WrongState
 from pfserver.model import Artifact, JobRequest, Outcome, Progress, State
 from pfserver.store import database as module
 from pfserver.store.database import Database
 from pfserver.store.jobs import JobStore
+from tests.backends.office import samples
 from tests.frontends.pageflex.support import packet
 from tests.support.forwarder import Forwarder
 from tests.support.process import ServerProcess, ended
@@ -180,3 +182,33 @@ class ServerTests(PostgresqlCase):
                 self.assertEqual(ended(second, name.encode()), b"CANCELLED")
                 told = second.talk(packet("GetTaskLog", _sys_TransactionID=name))
         self.assertIn(b"the server press-1, which worked on the job, is silent", told)
+
+    def test_documents_are_converted_by_the_server_that_they_were_sent_to(self) -> None:
+        def server(name: str) -> ServerProcess:
+            config = f'store = "{self.url}"\nmachine_name = "{name}"\nnode_timeout = 1\nattempts = 9\n'
+            config += "[backends.office]\nworkers = 1\n"
+            return ServerProcess(root / name, config=config, frontends=("pageflex", "http"), projects=root / "projects")
+
+        def sent_to(server: ServerProcess) -> list[bytes]:
+            """Some documents that are sent, and one that both have, with a password that only this one knows."""
+            names = []
+            with XMLRPCClient("http://{}:{}".format(*server.addresses["http"]), seconds=60) as client:
+                for _ in range(3):
+                    with closing(FileSource(letter)) as document:
+                        names += client.call("pfserver.submit", {"filename": "letter.odt", "document": document})
+                names += client.call("pfserver.submit", {"filename": "letter.odt", "password": "none is needed"})
+            return [name.encode() for name in names]
+
+        root = Path(self.mktemp()).absolute()
+        (root / "projects").mkdir(parents=True)
+        letter = samples.odt(root / "projects" / "letter.odt")
+        with server("press-2") as second:
+            with server("press-1") as first:
+                names = sent_to(first)
+                first.kill()
+            # The other one takes up what the first had begun, and has work of its own; it leaves the documents alone.
+            for name in sent_to(second):
+                self.assertEqual(ended(second, name), b"SUCCESS", second.log)
+            with server("press-1") as first:
+                for name in names:
+                    self.assertEqual(ended(second, name), b"SUCCESS", first.log)

@@ -127,6 +127,15 @@ class ClaimTests(StoreCase):
             (message.sequence, message.number, message.text, message.time), (1, 100, "Machine name: m", 1001)
         )
 
+    async def test_what_has_another_home_is_left_to_it(self) -> None:
+        homes = ["node-b", "", NODE, "node-b"]
+        theirs, anybodys, ours, last = await self.add(*(request(home=home) for home in homes))
+        self.assertEqual([job.id for job in await self.claim()], [anybodys.id, ours.id])
+        self.assertEqual(await self.claim(), [])
+        self.reopen()
+        found = await self.store.claim("default", ["merge"], 10, node="node-b")
+        self.assertEqual([(job.id, job.request.home) for job in found], [(theirs.id, "node-b"), (last.id, "node-b")])
+
     async def test_only_its_queue_and_backends(self) -> None:
         await self.add(request(queue="other"), request(backend="office"))
         self.assertEqual(await self.claim(), [])

@@ -61,8 +61,7 @@ class OfficeBackend:
         if conversion.application or conversion.version:
             raise NotSupported("an application or a version is something for factories; leave them or the backend away")
         await self._in_thread(self._check_source, request, conversion)
-        hidden: JobRequest = await self._in_thread(self._sources.hide_password, request)
-        return hidden
+        return self._sources.bound(await self._in_thread(self._sources.hide_password, request))
 
     def _check_source(self, request: JobRequest, conversion: Conversion) -> None:
         password = bool(self._sources.password(request))

@@ -74,7 +74,7 @@ class OfficeBackendPlugin:
             pool = Pool(services.reactor, services.clock, programs, folder / "profiles", folder / "work", pool_options)
         else:
             self.log.warn("office.no-libreoffice: documents will be refused with a text that says how to install it")
-        sources = Sources(services.projects_root, Uploads(services.state))
+        sources = Sources(services.projects_root, Uploads(services.state), services.home)
         return OfficeBackend(services.reactor, pool, sources, folder / "work")
 
 

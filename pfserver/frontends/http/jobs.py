@@ -51,8 +51,6 @@ class JobMethods:
 
     :param reactor: for threads, since files are moved and synchronised.
     :param clock: for deliveries.
-    :param shared: whether other servers have the same jobs. What was uploaded to one of them lies with that one, and
-        so do its jobs: they are left to it.
     """
 
     log = Logger()
@@ -65,8 +63,6 @@ class JobMethods:
         options: LeaseOptions,
         reactor: Any,
         clock: Any,
-        *,
-        shared: bool = False,
     ) -> None:
         self._engine = engine
         self._factories = factories
@@ -74,7 +70,6 @@ class JobMethods:
         self._options = options
         self._reactor = reactor
         self._choice = FairChoice()
-        self._is_here = sources.has if shared else None
         self._deliveries = Deliveries(engine, clock, options.seconds)
         self._finishing: dict[int, DeferredLock] = {}
 
@@ -113,7 +108,7 @@ class JobMethods:
         for _ in range(BROKEN_JOBS):
             job = await self._engine.lease(
                 factory.name,
-                self._choice.chooser(factory, self._is_here),
+                self._choice.chooser(factory, self._sources.is_here),
                 backends=self._options.backends,
                 seconds=self._options.seconds,
                 kind=kind,

@@ -24,6 +24,7 @@ class FakeServices:
     clock: Any = None
     workers: Any = None
     data_sources: Any = ()
+    home: str = ""
 
 
 @implementer(IReporter)

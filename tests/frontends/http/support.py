@@ -51,6 +51,7 @@ class Services:
     projects_root: Path
     locks: Any
     build_string: str = "pfserver"
+    home: str = ""
 
 
 class HttpCase(TestCase):
@@ -58,6 +59,7 @@ class HttpCase(TestCase):
 
     timeout = 60
     options: Mapping[str, Any] = {}
+    home = ""
 
     async def setUp(self) -> None:
         self.root = Path(self.mktemp()).absolute()
@@ -71,7 +73,7 @@ class HttpCase(TestCase):
         handouts = Handouts()
         store = JobStore(self.database, self.clock, handouts)
         backend_services = FakeServices(
-            reactor=reactor, clock=self.clock, projects_root=self.projects, state=self.state
+            reactor=reactor, clock=self.clock, projects_root=self.projects, state=self.state, home=self.home
         )
         backends = [FactoryBackendPlugin().build(backend_services, {})]
         tools = Tools(
@@ -90,6 +92,7 @@ class HttpCase(TestCase):
             factories=self.factories,
             projects_root=self.projects,
             locks=self.locks,
+            home=self.home,
         )
         self.frontend = HttpFrontEndPlugin().build(services, self.options)
         self.frontend.startService()

@@ -17,22 +17,21 @@ from tests.frontends.http.support import HttpCase, Services, encoded
 class SharedTests(HttpCase):
     """Two servers that share the jobs, and each has its own state folder."""
 
+    home = "node-1"
+
     async def listen(self) -> Any:
         """The second one listens, too."""
-
-        class Shared:
-            is_private = False
-
         self.second = self.root / "second"
         services = Services(
             engine=self.engine,
             reactor=reactor,
             clock=self.clock,
             state=self.second,
-            store=Shared(),
+            store=self.database,
             factories=self.factories,
             projects_root=self.projects,
             locks=self.locks,
+            home="node-2",
         )
         self.other = HttpFrontEndPlugin().build(services, {})
         self.other.startService()

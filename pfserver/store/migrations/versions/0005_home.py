@@ -1,0 +1,13 @@
+"""The server that a job has to be done at, where several share the jobs and what was sent with it lies with that one."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("home", sa.Text, nullable=False, server_default=""))

@@ -157,7 +157,6 @@ class FrontEndServices:
     reactor: Any
     clock: IReactorTime
     state: Path
-    home: str
     store: Database
     factories: IFactories
     projects_root: Path
@@ -200,7 +199,6 @@ class Server(Service):
         self._sweeper: Sweeper | None = None
         self._frontends: list[IFrontEnd] = []
         self._starting: Deferred[None] | None = None
-        self._home = ""
 
     def setServiceParent(self, parent: Any) -> None:
         """Have the application log in our style, where twistd was not told otherwise."""
@@ -238,7 +236,6 @@ class Server(Service):
         store = JobStore(self._database, self._reactor, handouts)
         poll = None if self._database.is_private else SHARED_STORE_POLL
         node = self._state.node(configuration.machine_name)
-        self._home = "" if self._database.is_private else node
         tools = Tools(
             store=store,
             outputs=Outputs(configuration.output, configuration.output_roots),
@@ -256,7 +253,8 @@ class Server(Service):
             poll=poll,
             node_timeout=None if self._database.is_private else configuration.node_timeout,
         )
-        self._engine = Engine(options, self._build_backends(workers), workers, tools)
+        home = "" if self._database.is_private else node
+        self._engine = Engine(options, self._build_backends(workers, home), workers, tools)
         await self._engine.start()
         factories = Factories(self._database, self._reactor, handouts)
         self._sweeper = Sweeper(self._engine, factories, Uploads(configuration.state), self._reactor)
@@ -272,7 +270,7 @@ class Server(Service):
             if moved := await self._database.write(begin_clock, clock):
                 self.log.warn("clock.was-set", seconds=round(moved))
 
-    def _build_backends(self, workers: IWorkers) -> list[IBackend]:
+    def _build_backends(self, workers: IWorkers, home: str) -> list[IBackend]:
         configuration = self._configuration
         _expect_known("backends", configuration.backends, self._plugins.backends)
         services = BackendServices(
@@ -281,7 +279,7 @@ class Server(Service):
             workers=workers,
             projects_root=configuration.projects,
             state=configuration.state,
-            home=self._home,
+            home=home,
             data_sources=self._plugins.data_sources,
         )
         backends = []
@@ -301,7 +299,6 @@ class Server(Service):
             reactor=self._reactor,
             clock=self._reactor,
             state=configuration.state,
-            home=self._home,
             store=self._database,
             factories=factories,
             projects_root=configuration.projects,

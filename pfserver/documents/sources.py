@@ -1,4 +1,4 @@
-"""Where the document of a job is, and its password. All methods block on the disk."""
+"""Where the document of a job is, and its password. What looks at the disk blocks."""
 
 from __future__ import annotations
 
@@ -52,12 +52,8 @@ class Sources:
 
     def bound(self, request: JobRequest) -> JobRequest:
         """The request, for this server alone where its document or its password was sent here."""
-        is_sent = UPLOAD in request.variables or SECRET in request.variables
+        is_sent = self.is_upload(request) or request.variables.get(SECRET)
         return evolve(request, home=self.home) if is_sent and self.home else request
-
-    def is_here(self, request: JobRequest) -> bool:
-        """Whether this server can do a job."""
-        return request.home in ("", self.home)
 
     def password(self, request: JobRequest) -> str:
         """The document's password, "" for none. Raises ``BadProject`` where it is gone."""

@@ -132,6 +132,11 @@ class Dispatcher:
         self.wake()
 
     def _begin(self, job: Job) -> None:
+        if job.id in self.runs:
+            # Others took it for abandoned while this server stood still, and it has come back to its own run.
+            self.log.info("job.still-at-work", transaction=job.transaction_id)
+            self._tools.feed.told(job, self._first)
+            return
         run = Run(job, self._backends[job.request.backend], self._tools, self._was_produced)
         self.runs[job.id] = run
         self._tools.feed.told(job, self._first)

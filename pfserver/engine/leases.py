@@ -59,7 +59,7 @@ class Leases:
         first = [*self._first, (Number.LEASED, f"Taken by {holder}")]
         end = self._tools.clock.seconds() + seconds
         job = await self._tools.store.lease(
-            holder, choose, backends=backends, expires_at=end, messages=first, kind=kind
+            holder, choose, backends=backends, expires_at=end, messages=first, kind=kind, home=self._tools.node
         )
         if job is not None:
             self._tools.feed.told(job, first)

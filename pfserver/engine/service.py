@@ -91,10 +91,13 @@ class Engine:
         self._retention.start()
 
     async def _warn_of_stranded(self) -> None:
-        """Waiting jobs whose queue or backend this configuration has not: they are kept, and somebody should know."""
-        for (queue, backend), count in (await self._store.waiting_by_queue()).items():
+        """Waiting jobs that this server cannot do: they are kept, and somebody should know."""
+        for (queue, backend, home), count in (await self._store.waiting_by_queue()).items():
             if queue not in self._dispatchers or backend not in self._backends:
                 self.log.warn("jobs.stranded", queue=queue, backend=backend, count=count)
+            elif home not in ("", self._tools.node):
+                # Perhaps it is away, perhaps it never comes back.
+                self.log.info("jobs.wait-for-home", home=home, queue=queue, backend=backend, count=count)
 
     async def stop(self) -> None:
         """Take no jobs, let running ones finish for the grace time, give the rest back, stop the backends."""

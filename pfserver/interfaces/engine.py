@@ -76,9 +76,10 @@ class IEngine(Interface):
         """Lease the job that ``choose`` picks among the waiting ones of ``backends``, for so many seconds.
 
         ``choose`` sees them in pages until it picks one: each has the next jobs of every account that has some, in the
-        order in which they would run. It runs in the store's thread and must only look at its arguments. Two calls
-        never get the same job. None where nothing was picked. Choosers of an equal ``kind`` want the same jobs: a job
-        that one of them has seen and not wanted, with nothing else to pick, is not shown to them again.
+        order in which they would run, without those that have another server for a home. It runs in the store's thread
+        and must only look at its arguments. Two calls never get the same job. None where nothing was picked. Choosers
+        of an equal ``kind`` want the same jobs: a job that one of them has seen and not wanted, with nothing else to
+        pick, is not shown to them again.
         """
 
     def idle(backends: Sequence[str], kind: Hashable) -> bool:

@@ -32,7 +32,6 @@ class IFrontEndServices(Interface):
     reactor = Attribute("the reactor")
     clock = Attribute("IReactorTime: time for time-outs")
     state = Attribute("pathlib.Path: the state folder")
-    home = Attribute("str: as in IBackendServices")
     store = Attribute("the database, for front ends that keep tables of their own (see pfserver.store.database)")
     factories = Attribute("IFactories: accounts, tokens and remote factories")
     globals = Attribute("IGlobals")

@@ -40,7 +40,7 @@ class IJobStore(Interface):
     def claim(
         queue: str, backends: Sequence[str], limit: int, *, node: str, messages: Sequence[tuple[int, str]] = ()
     ) -> Awaitable[Sequence[Job]]:
-        """Move at most ``limit`` queued jobs to running for ``node``: by priority, then age.
+        """Move at most ``limit`` queued jobs to running for ``node``: by priority, then age. None of another home.
 
         Counts an attempt and adds the messages to each job.
         """
@@ -95,7 +95,7 @@ class IJobStore(Interface):
         ``until`` (seconds since the epoch) any more: ``WrongState``.
         """
 
-    def waiting_by_queue() -> Awaitable[Mapping[tuple[str, str], int]]:
+    def waiting_by_queue() -> Awaitable[Mapping[tuple[str, str, str], int]]:
         """How many jobs wait, by queue and backend; none of them is 0."""
 
     def abandoned(node: str) -> Awaitable[Sequence[Job]]:
@@ -115,8 +115,9 @@ class IJobStore(Interface):
         expires_at: float,
         messages: Sequence[tuple[int, str]] = (),
         kind: Hashable = None,
+        home: str = "",
     ) -> Awaitable[Job | None]:
-        """As :meth:`IEngine.lease`; counts an attempt and adds the messages."""
+        """As :meth:`IEngine.lease` of the server ``home``; counts an attempt and adds the messages."""
 
     def idle(backends: Sequence[str], kind: Hashable) -> bool:
         """As :meth:`IEngine.idle`."""

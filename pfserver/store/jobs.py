@@ -80,7 +80,7 @@ class JobStore:
         """See ``IJobStore``."""
         return self._database.read(queries.waiting, queue)
 
-    def waiting_by_queue(self) -> Deferred[Mapping[tuple[str, str], int]]:
+    def waiting_by_queue(self) -> Deferred[Mapping[tuple[str, str, str], int]]:
         """See ``IJobStore``."""
         return self._database.read(queries.waiting_by_queue)
 
@@ -128,6 +128,7 @@ class JobStore:
         expires_at: float,
         messages: Texts = (),
         kind: Hashable = None,
+        home: str = "",
     ) -> Deferred[Job | None]:
         """See ``IJobStore``. Where no job waits, that is remembered: idle factories ask again and again."""
         key, arrivals = tuple(backends), self._arrivals
@@ -155,7 +156,7 @@ class JobStore:
                     self._nothing[key] = arrivals
             return None
 
-        offer = LeaseOffer(holder, watch, key, expires_at, self._clock.seconds(), tuple(messages), refused)
+        offer = LeaseOffer(holder, watch, key, expires_at, self._clock.seconds(), tuple(messages), home, refused)
         leasing: Deferred[Any] = self._database.write(lease_jobs, offer, self._leased)
         return leasing.addCallback(remember)
 

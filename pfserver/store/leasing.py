@@ -22,7 +22,7 @@ from pfserver.store.handouts import name_jobs
 from pfserver.store.rows import JOB_COLUMNS, MUTABLE, job_to_changes, message_rows, row_to_job
 from pfserver.store.statements import Statement
 from pfserver.store.tables import JOBS
-from pfserver.store.waiting import IS_QUEUED, ORDER, Texts
+from pfserver.store.waiting import IS_AT_HOME, IS_QUEUED, ORDER, Texts
 
 #: So many waiting jobs are shown at once to the one who chooses.
 LEASE_PAGE = 200
@@ -62,6 +62,8 @@ class LeaseOffer:
     expires_at: float
     time: float
     messages: Texts
+    home: str
+    """Jobs of other homes are not shown."""
     refused: Refused | None = None
     """Filled where nothing of a page is chosen; None where that says nothing of the next time."""
 
@@ -86,7 +88,7 @@ def _lease(connection: sa.Connection, offer: LeaseOffer) -> Leased | Again | Non
     """Show what waits, page by page; each page has the next jobs of every account, in the order they would run in."""
     known = offer.refused.ids if offer.refused is not None else set()
     walks = [
-        _Walk(connection, known, backend, account, skims=bool(known))
+        _Walk(connection, known, offer.home, backend, account, skims=bool(known))
         for backend in offer.backends
         for account in _accounts(connection, backend)
     ]
@@ -140,7 +142,12 @@ def _page(*, whole: bool, further: bool) -> Statement:
     columns: Sequence[sa.ColumnElement[Any]] = JOB_COLUMNS if whole else (JOBS.c.id, JOBS.c.priority)
     query = (
         sa.select(*columns)
-        .where(IS_QUEUED, JOBS.c.backend == sa.bindparam("the_backend"), JOBS.c.account == sa.bindparam("the_account"))
+        .where(
+            IS_QUEUED,
+            IS_AT_HOME,
+            JOBS.c.backend == sa.bindparam("the_backend"),
+            JOBS.c.account == sa.bindparam("the_account"),
+        )
         .order_by(*ORDER)
         .limit(sa.bindparam("most"))
     )
@@ -163,6 +170,7 @@ class _Walk:
 
     connection: sa.Connection
     refused: set[int]
+    home: str
     backend: str
     account: str
     skims: bool
@@ -187,7 +195,8 @@ class _Walk:
         return [row_to_job(row) for row in self.connection.execute(_BY_ID, {"ids": ids})] if ids else []
 
     def _rows(self, limit: int, *, whole: bool) -> Sequence[Sequence[Any]]:
-        wanted: dict[str, Any] = {"the_backend": self.backend, "the_account": self.account, "most": limit}
+        wanted: dict[str, Any] = {"the_backend": self.backend, "the_account": self.account}
+        wanted |= {"the_home": self.home, "most": limit}
         if self._id:
             wanted |= {"the_priority": self._priority, "the_id": self._id}
         rows = _page(whole=whole, further=bool(self._id)).rows(self.connection, **wanted)

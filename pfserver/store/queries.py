@@ -65,10 +65,11 @@ def waiting(connection: sa.Connection, queue: str) -> int:
     return connection.execute(query).scalar_one()
 
 
-def waiting_by_queue(connection: sa.Connection) -> dict[tuple[str, str], int]:
-    """How many jobs wait, by queue and backend."""
-    query = sa.select(JOBS.c.queue, JOBS.c.backend, sa.func.count()).where(IS_QUEUED)
-    return {(row[0], row[1]): row[2] for row in connection.execute(query.group_by(JOBS.c.queue, JOBS.c.backend))}
+def waiting_by_queue(connection: sa.Connection) -> dict[tuple[str, str, str], int]:
+    """How many jobs wait, by queue, backend and home."""
+    by = JOBS.c.queue, JOBS.c.backend, JOBS.c.home
+    query = sa.select(*by, sa.func.count()).where(IS_QUEUED).group_by(*by)
+    return {(queue, backend, home): count for queue, backend, home, count in connection.execute(query)}
 
 
 def abandoned(connection: sa.Connection, node: str) -> list[Job]:

@@ -23,6 +23,8 @@ from pfserver.store.tables import COUNTERS, JOBS
 Texts = Sequence[tuple[int, str]]
 
 IS_QUEUED = sa.text("state = 'queued'")
+#: The server that asks can do it.
+IS_AT_HOME = JOBS.c.home.in_([sa.literal_column("''"), sa.bindparam("the_home")])
 ORDER = (JOBS.c.priority.desc(), JOBS.c.id)
 
 
@@ -78,10 +80,9 @@ def add_jobs(connection: sa.Connection, arrivals: Sequence[Arrival]) -> list[lis
 def _next_of(backends: int) -> Statement:
     """The next jobs of so many backends: a list that expands at each call would cost more than the query itself."""
     names: list[Any] = [sa.bindparam(f"backend_{n}") for n in range(backends)]
-    homes: list[Any] = [sa.literal_column("''"), sa.bindparam("here")]
     return Statement(
         sa.select(JOBS.c.id)
-        .where(IS_QUEUED, JOBS.c.queue == sa.bindparam("queue"), JOBS.c.backend.in_(names), JOBS.c.home.in_(homes))
+        .where(IS_QUEUED, IS_AT_HOME, JOBS.c.queue == sa.bindparam("queue"), JOBS.c.backend.in_(names))
         .order_by(*ORDER)
         .limit(sa.bindparam("most"))
         .with_for_update(skip_locked=True)
@@ -111,7 +112,7 @@ def _claim(connection: sa.Connection, claim: Claim) -> list[Job]:
     if not claim.backends:
         return []
     wanted: dict[str, Any] = {f"backend_{n}": name for n, name in enumerate(claim.backends)}
-    wanted |= {"queue": claim.queue, "here": claim.node, "most": claim.limit}
+    wanted |= {"queue": claim.queue, "the_home": claim.node, "most": claim.limit}
     ids = [job_id for (job_id,) in _next_of(len(claim.backends)).rows(connection, **wanted)]
     if not ids:
         return []

@@ -103,6 +103,21 @@ class NodesTests(EngineCase):
         gate.callback(Outcome.COMPLETED)
         await self.ended(known)
 
+    async def test_one_that_comes_back_to_a_job_that_it_is_still_at_goes_on(self) -> None:
+        """Others took it for dead, and the job waits for it alone."""
+        gate: Deferred[Outcome] = Deferred()
+        self.backend.work = lambda reporter: gate
+        job = await self.submit()
+        await self.until(lambda: self.backend.began, moving=False)
+        await self.store.requeue(job.id, node="node-1", messages=[(101, "silent")], refund=False)
+        self.engine._wake("default")
+        while (await self.engine.job(job.id)).state is not State.RUNNING:
+            await self.turn()
+        gate.callback(Outcome.COMPLETED)
+        ended = await self.ended(job)
+        self.assertEqual((ended.outcome, ended.attempts, self.backend.began), (Outcome.COMPLETED, 2, [job.id]))
+        await self.until(lambda: not self.engine._is_at_work(job.id))
+
     async def test_while_it_stops_it_counts_on_and_takes_up_nothing(self) -> None:
         job = await self.taken_by_other()
         held: Deferred[Outcome] = Deferred()

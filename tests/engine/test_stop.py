@@ -211,8 +211,11 @@ class StartTests(EngineCase):
     async def test_waiting_jobs_that_this_configuration_does_not_run_are_told(self) -> None:
         await self.store.add([JobRequest(project="a.x", backend="scripted", queue="gone")] * 2)
         await self.store.add([JobRequest(project="a.x", backend="gone"), JobRequest(project="a.x", backend="remote")])
+        await self.store.add([JobRequest(project="a.x", backend="scripted", home="press-2/0123")])
         with capturedLogs() as events:
             await self.restarted()
+        [waiting] = [(e["home"], e["count"]) for e in events if e["log_format"] == "jobs.wait-for-home"]
+        self.assertEqual(waiting, ("press-2/0123", 1))
         told = [(e["queue"], e["backend"], e["count"]) for e in events if e["log_format"] == "jobs.stranded"]
         self.assertEqual(told, [("default", "gone", 1), ("gone", "scripted", 2)])
-        self.assertEqual(await self.engine.queue_length(), 4)
+        self.assertEqual(await self.engine.queue_length(), 5)

@@ -205,8 +205,11 @@ class ServerTests(PostgresqlCase):
         with server("press-2") as second:
             with server("press-1") as first:
                 names = sent_to(first)
+                while b"RUNNING" not in first.talk(packet("GetJobStatus", _sys_TransactionID=names[0].decode())):
+                    time.sleep(0.02)
                 first.kill()
             # The other one takes up what the first had begun, and has work of its own; it leaves the documents alone.
+            second.wait_for_log("job.taken-up")
             for name in sent_to(second):
                 self.assertEqual(ended(second, name), b"SUCCESS", second.log)
             with server("press-1") as first:

@@ -263,6 +263,19 @@ class LeaseTests(StoreCase):
         self.assertEqual(await self.store.get(job.id), job)
         self.assertEqual(await self.store.lease("f/1", lambda jobs: None, backends=["merge"], expires_at=1), None)
 
+    async def test_what_has_another_home_is_left_to_it(self) -> None:
+        homes = ["node-b", "", NODE]
+        theirs, anybodys, ours = await self.add(*(request(home=home) for home in homes))
+
+        async def leased(home: str) -> int | None:
+            # Another server has a store of its own.
+            store = JobStore(self.database, self.clock)
+            job = await store.lease("f", lambda jobs: jobs[0], backends=["merge"], expires_at=1300, home=home)
+            return None if job is None else job.id
+
+        found = [await leased(home) for home in (NODE, NODE, NODE, "node-b")]
+        self.assertEqual(found, [anybodys.id, ours.id, None, theirs.id])
+
     async def test_every_page_has_the_next_jobs_of_every_account(self) -> None:
         await self.add(*[request(account="busy", priority=n % 2) for n in range(400)])
         await self.add(request(account="small"), request(account="urgent", priority=5), request(account=""))

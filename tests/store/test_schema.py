@@ -114,20 +114,21 @@ class SchemaTests(StoreCase):
             for names in (("merge",), ("merge", "office", "process", "mumps")):
                 plan = connection.execute(
                     "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE state = 'queued' AND queue = ?"
-                    f" AND backend IN ({', '.join('?' * len(names))}) ORDER BY priority DESC, id LIMIT 5",
-                    ("default", *names),
+                    f" AND home IN ('', ?) AND backend IN ({', '.join('?' * len(names))})"
+                    " ORDER BY priority DESC, id LIMIT 5",
+                    ("default", "node", *names),
                 ).fetchall()
                 self.assertIn("jobs_waiting", str(plan))
                 self.assertNotIn("TEMP B-TREE", str(plan))
 
     def test_leasable_jobs_are_found_by_their_index(self) -> None:
-        waiting = "EXPLAIN QUERY PLAN SELECT * FROM jobs WHERE state = 'queued' AND backend = ? AND account"
+        waiting = "SELECT * FROM jobs WHERE state = 'queued' AND home IN ('', 'n') AND backend = ? AND account"
         with sqlite3.connect(self.path) as connection:
             for rest in (
                 "> 'a' ORDER BY account LIMIT 1",
                 "= 'a' ORDER BY priority DESC, id LIMIT 5",
                 "= 'a' AND (priority < 5 OR (priority = 5 AND id > 7)) ORDER BY priority DESC, id LIMIT 5",
             ):
-                plan = str(connection.execute(f"{waiting} {rest}", ("factory",)).fetchall())
+                plan = str(connection.execute(f"EXPLAIN QUERY PLAN {waiting} {rest}", ("factory",)).fetchall())
                 self.assertIn("jobs_leasable", plan)
                 self.assertNotIn("TEMP B-TREE", plan)

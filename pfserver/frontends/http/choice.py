@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pfserver.documents.request import RESOLUTION, SECRET, conversion_of
 from pfserver.errors import PFServerError
-from pfserver.model import Job, JobRequest
+from pfserver.model import Job
 from pfserver.remote import Factory, Worker
 
 
@@ -17,18 +17,13 @@ class FairChoice:
         self._served: dict[str, int] = {}
         self._count = 0
 
-    def chooser(
-        self, factory: Factory, is_here: Callable[[JobRequest], bool]
-    ) -> Callable[[Sequence[Job]], Job | None]:
-        """A function for ``IEngine.lease``: runs in another thread, so it looks at copies.
-
-        :param is_here: whether a job can be handed out by this server.
-        """
+    def chooser(self, factory: Factory) -> Callable[[Sequence[Job]], Job | None]:
+        """A function for ``IEngine.lease``: runs in another thread, so it looks at copies."""
         served = dict(self._served)
 
         def choose(jobs: Sequence[Job]) -> Job | None:
             # min() keeps the first of equals: within an account the order stays.
-            able = [job for job in jobs if is_here(job.request) and can_do(factory, job)]
+            able = [job for job in jobs if can_do(factory, job)]
             top = max((job.request.priority for job in able), default=0)
             urgent = [job for job in able if job.request.priority == top]
             return min(urgent, key=lambda job: served.get(job.request.account, 0), default=None)

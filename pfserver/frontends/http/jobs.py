@@ -108,7 +108,7 @@ class JobMethods:
         for _ in range(BROKEN_JOBS):
             job = await self._engine.lease(
                 factory.name,
-                self._choice.chooser(factory, self._sources.is_here),
+                self._choice.chooser(factory),
                 backends=self._options.backends,
                 seconds=self._options.seconds,
                 kind=kind,

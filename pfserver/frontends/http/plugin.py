@@ -72,7 +72,7 @@ class HttpFrontEnd(Service):
         registry = Registry()
         leases = LeaseOptions(seconds=options.lease_seconds, backends=tuple(options.lease_backends))
         engine, factories, reactor = services.engine, services.factories, services.reactor
-        sources = Sources(services.projects_root, uploads, services.home)
+        sources = Sources(services.projects_root, uploads)
         self.jobs = JobMethods(engine, factories, sources, leases, reactor, services.clock)
         self.jobs.register(registry)
         OwnMethods(engine, factories, self.jobs, leases, reactor).register(registry)

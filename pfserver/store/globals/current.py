@@ -34,9 +34,9 @@ class Current:
         self.written = 0
         """So many of the batch's updates need not go into the journal any more."""
         self.is_lent = False
-        """A thread has the file to itself; until :meth:`has_back` only reads are possible."""
+        """A thread has the file to itself: only reads are possible; see :meth:`has_back`."""
         self.is_suspect = False
-        """Nobody knows what of the file is on disk: :meth:`recover` it."""
+        """Nobody knows what of the file is on disk: :meth:`recover` and reopen it."""
         self.is_open = False
         # What was committed last, until it has settled, and the number that its base will have.
         self._unsettled: Updates = []
@@ -48,7 +48,7 @@ class Current:
         self.is_open = True
 
     def close(self) -> None:
-        """Close the file; what is not committed is left to the journal. Raises ``OSError``: the next start mends it."""
+        """Close the file; of what is not committed the next start finds what is in the journal. Raises ``OSError``."""
         self.is_open = False
         self._end_transactions()
         self._file.close(clean=not (self.has_updates or self.is_suspect))
@@ -101,8 +101,9 @@ class Current:
 
     @property
     def unwritten(self) -> Updates:
-        """What of the batch is not in the journal."""
-        return [] if self.batch is None else self.batch.updates[self.written :]
+        """What of the batch is not in the journal; there is a batch."""
+        assert self.batch is not None
+        return self.batch.updates[self.written :]
 
     def run(self, function: Callable[[IGlobalsUpdate], Any], allowance: int) -> Any:
         """Run a function in the batch; gives its result.
@@ -150,22 +151,22 @@ class Current:
 
     # -- committing --------
 
-    def commit(self) -> None:
-        """Commit the batch, all of which is written. Raises ``StoreUnavailable``: then all stays in it."""
+    def commit(self) -> bool:
+        """Commit the batch; whether that is done. Where it fails, all stays in it."""
         batch = self.batch
         if batch is not None and batch.size:
             try:
                 self._finish(batch)
             except (lmdb.Error, StoreUnavailable) as error:
-                reason = unavailable(error)
-                self.log.error("globals.not-written: {reason}", reason=reason)
+                self.log.error("globals.not-written: {reason}", reason=unavailable(error))
                 self.recover()
-                raise reason from error
+                return False
             self._unsettled, self._unsettled_base = batch.updates, self._file.next_base_number
         elif batch is not None:
             batch.abort()
         self.batch = None
         self._snapshot.drop()
+        return True
 
     def _finish(self, batch: Batch) -> None:
         while True:
@@ -183,14 +184,14 @@ class Current:
         return bool(self._unsettled)
 
     def settled(self) -> None:
-        """What was committed is on disk, unless it was taken back meanwhile."""
+        """What was committed is on disk; unless it was taken back meanwhile, then nobody knows."""
         if self._was_taken_back():
             self.is_suspect = True
         else:
             self._unsettled = []
 
     def has_back(self) -> None:
-        """A thread has committed something of its own, which is on disk."""
+        """A thread is done with the file, and all that is committed is on disk."""
         self.is_lent = False
         self._unsettled = []
         self._snapshot.drop()

@@ -254,8 +254,8 @@ class Globals:
         self._write_call = None
         if self._is_writing or not self._waiting:
             return
-        told, self._waiting = self._waiting, []
         updates = self._current.unwritten
+        told, self._waiting = self._waiting, []
         self._is_writing = True
         maybeDeferred(self._give, updates).addCallbacks(
             self._is_written, self._not_written, callbackArgs=(told, len(updates)), errbackArgs=(told,)
@@ -336,9 +336,7 @@ class Globals:
 
     def _commit_batch(self) -> bool:
         """Whether that is done. Where it fails, all stays in memory and is tried again after an interval."""
-        try:
-            self._current.commit()
-        except StoreUnavailable:
+        if not self._current.commit():
             self._try_later()
             return False
         self._is_failing = False

@@ -45,6 +45,7 @@ class Office(TestCase):
     """A backend of its own for each test, stopped with all its processes at the end."""
 
     timeout = 120
+    home = ""
 
     def setUp(self) -> None:
         need_office()
@@ -54,7 +55,9 @@ class Office(TestCase):
         self.count = 0
 
     def build(self, **options: object) -> OfficeBackend:
-        services = FakeServices(reactor=reactor, clock=reactor, projects_root=self.root, state=self.state)
+        services = FakeServices(
+            reactor=reactor, clock=reactor, projects_root=self.root, state=self.state, home=self.home
+        )
         backend = OfficeBackendPlugin().build(services, options)
         assert backend is not None
         self.addCleanup(lambda: ensureDeferred(self.stop(backend)))
@@ -302,6 +305,14 @@ class FailureTests(Office):
                 sizes = {(int(image.Width), int(image.Height)) for page in pdf.pages for image in page.images.values()}
             # No picture but the sign that stands for one.
             self.assertLessEqual(sizes, {(32, 32)}, name)
+
+    async def test_what_was_sent_here_is_for_this_server_alone(self) -> None:
+        self.home = "node-1"
+        backend = self.build()
+        samples.odt(self.root / "letter.odt")
+        shared = await backend.check(self.reporter("letter.odt").job.request)
+        secret = await backend.check(self.reporter("letter.odt", Password="none is needed").job.request)
+        self.assertEqual([shared.home, secret.home], ["", "node-1"])
 
     async def test_passwords(self) -> None:
         samples.odt(self.root / "plain.odt", body="Secret on page")

@@ -51,7 +51,6 @@ class Services:
     projects_root: Path
     locks: Any
     build_string: str = "pfserver"
-    home: str = ""
 
 
 class HttpCase(TestCase):
@@ -59,7 +58,8 @@ class HttpCase(TestCase):
 
     timeout = 60
     options: Mapping[str, Any] = {}
-    home = ""
+    shared = False
+    """Whether other servers have the same jobs."""
 
     async def setUp(self) -> None:
         self.root = Path(self.mktemp()).absolute()
@@ -70,18 +70,10 @@ class HttpCase(TestCase):
         self.clock.advance(1_000_000)
         self.database = Database(f"sqlite:///{self.root / 'jobs.sqlite'}", reactor)
         await deferToThread(self.database.open)
-        handouts = Handouts()
-        store = JobStore(self.database, self.clock, handouts)
-        backend_services = FakeServices(
-            reactor=reactor, clock=self.clock, projects_root=self.projects, state=self.state, home=self.home
-        )
-        backends = [FactoryBackendPlugin().build(backend_services, {})]
-        tools = Tools(
-            store, Outputs(self.root / "output"), Feed(store, self.clock), self.clock, deferToThread, "node-1"
-        )
-        self.engine = Engine(EngineOptions(host="press-1"), backends, None, tools)
+        self.handouts = Handouts()
+        self.engine = self.build_engine("node-1", self.state)
         await self.engine.start()
-        self.factories = Factories(self.database, self.clock, handouts)
+        self.factories = Factories(self.database, self.clock, self.handouts)
         self.locks = LockTable()
         services = Services(
             engine=self.engine,
@@ -92,7 +84,6 @@ class HttpCase(TestCase):
             factories=self.factories,
             projects_root=self.projects,
             locks=self.locks,
-            home=self.home,
         )
         self.frontend = HttpFrontEndPlugin().build(services, self.options)
         self.frontend.startService()
@@ -100,20 +91,33 @@ class HttpCase(TestCase):
         self.number = self.port.getHost().port
         self.addCleanup(lambda: ensureDeferred(self.close()))
 
+    def build_engine(self, node: str, state: Path) -> Engine:
+        """The engine of a server, whose jobs are in the one database."""
+        home = node if self.shared else ""
+        services = FakeServices(reactor=reactor, clock=self.clock, projects_root=self.projects, state=state, home=home)
+        backends = [FactoryBackendPlugin().build(services, {})]
+        store = JobStore(self.database, self.clock, self.handouts)
+        outputs, feed = Outputs(self.root / "output"), Feed(store, self.clock)
+        tools = Tools(store, outputs, feed, self.clock, deferToThread, node)
+        return Engine(EngineOptions(host="press-1"), backends, None, tools)
+
     async def listen(self) -> Any:
         return reactor.listenTCP(0, self.frontend.factory, interface="127.0.0.1")  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         await self.port.stopListening()
         self.frontend.stopService()
-        stopping = Deferred.fromCoroutine(self.engine.stop())
+        await self.stop(self.engine)
+        while self.frontend.factory._open:
+            await deferLater(reactor, 0.001)  # type: ignore[arg-type]
+        await deferToThread(self.database.close)
+
+    async def stop(self, engine: Engine) -> None:
+        stopping = Deferred.fromCoroutine(engine.stop())
         while not stopping.called:
             await deferLater(reactor, 0.001)  # type: ignore[arg-type]
             self.clock.advance(0.05)
         await stopping
-        while self.frontend.factory._open:
-            await deferLater(reactor, 0.001)  # type: ignore[arg-type]
-        await deferToThread(self.database.close)
 
     # -- what tests need --------
 

@@ -24,7 +24,7 @@ class ChoiceTests(SynchronousTestCase):
         choice = FairChoice()
         order = []
         while waiting:
-            job = choice.chooser(self.factory, lambda request: True)(waiting)
+            job = choice.chooser(self.factory)(waiting)
             assert job is not None
             choice.chosen(job)
             waiting.remove(job)
@@ -35,7 +35,7 @@ class ChoiceTests(SynchronousTestCase):
         choice = FairChoice()
         waiting = [self.job(1, "a", priority=5), self.job(2, "a", priority=5), self.job(3, "b")]
         choice.chosen(waiting[0])
-        job = choice.chooser(self.factory, lambda request: True)(waiting[1:])
+        job = choice.chooser(self.factory)(waiting[1:])
         assert job is not None
         self.assertEqual(job.id, 2)
 

@@ -10,28 +10,33 @@ from twisted.internet.threads import deferToThread
 
 from pfserver.frontends.http import HttpFrontEndPlugin
 from pfserver.model import State, job_id_of
-from pfserver.remote import Worker
+from pfserver.store.database import Database
 from tests.frontends.http.support import HttpCase, Services, encoded
 
 
 class SharedTests(HttpCase):
     """Two servers that share the jobs, and each has its own state folder."""
 
-    home = "node-1"
+    shared = True
+
+    async def setUp(self) -> None:
+        self.patch(Database, "is_private", False)
+        await super().setUp()
 
     async def listen(self) -> Any:
         """The second one listens, too."""
-        self.second = self.root / "second"
+        state = self.root / "second"
+        self.second = self.build_engine("node-2", state)
+        await self.second.start()
         services = Services(
-            engine=self.engine,
+            engine=self.second,
             reactor=reactor,
             clock=self.clock,
-            state=self.second,
+            state=state,
             store=self.database,
             factories=self.factories,
             projects_root=self.projects,
             locks=self.locks,
-            home="node-2",
         )
         self.other = HttpFrontEndPlugin().build(services, {})
         self.other.startService()
@@ -41,6 +46,7 @@ class SharedTests(HttpCase):
     async def close(self) -> None:
         await self.other_port.stopListening()
         self.other.stopService()
+        await self.stop(self.second)
         await super().close()
 
     async def poll_other(self) -> Any:
@@ -53,8 +59,7 @@ class SharedTests(HttpCase):
 
     async def test_an_upload_is_left_to_the_server_that_has_it(self) -> None:
         await self.add_factory()
-        # The engine is one here: it remembers what it has shown to factories with the same workers.
-        await self.add_factory("another", workers=(Worker(application="LibreOffice Writer"),))
+        await self.add_factory("another")
         (name,) = await self.submit(document=encoded((self.projects / "letter.odt").read_bytes()))
         for _ in range(2):
             self.assertEqual(await self.poll_other(), {})

@@ -1,4 +1,4 @@
-"""The server that a job has to be done at, where several share the jobs and what was sent with it lies with that one."""
+"""The server that alone can do a job, of several that share the jobs: what was sent with it lies there."""
 
 import sqlalchemy as sa
 from alembic import op

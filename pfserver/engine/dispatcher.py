@@ -47,6 +47,8 @@ class Dispatcher:
         self.queue = queue
         self.slots = slots
         self.runs: dict[int, Run] = {}
+        # Jobs that begin when an earlier run of them has ended.
+        self._again: dict[int, Job] = {}
         self._produced: set[int] = set()
         self._backends = backends
         self._tools = tools
@@ -132,10 +134,10 @@ class Dispatcher:
         self.wake()
 
     def _begin(self, job: Job) -> None:
-        if job.id in self.runs:
-            # Others took it for abandoned while this server stood still, and it has come back to its own run.
-            self.log.info("job.still-at-work", transaction=job.transaction_id)
-            self._tools.feed.told(job, self._first)
+        if (before := self.runs.get(job.id)) is not None:
+            # Others took it for abandoned while this server stood still: that run has lost it, and is to end first.
+            self._again[job.id] = job
+            before.stop()
             return
         run = Run(job, self._backends[job.request.backend], self._tools, self._was_produced)
         self.runs[job.id] = run
@@ -167,6 +169,8 @@ class Dispatcher:
     def _ended(self, given_back: bool, job_id: int) -> None:
         del self.runs[job_id]
         self._produced.discard(job_id)
+        if (again := self._again.pop(job_id, None)) is not None:
+            self._begin(again)
         self._dirty = self._dirty or given_back
         self._check_idle()
         if self._dirty:

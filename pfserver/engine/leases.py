@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pfserver.engine import texts
-from pfserver.engine.reports import Tools, end_without_work
+from pfserver.engine.reports import Tools, end_of, end_without_work
 from pfserver.errors import LeaseLost, OutputUnavailable, StoreUnavailable, WrongState
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 from pfserver.numbers import Number
@@ -129,21 +129,14 @@ class Leases:
 
     async def _give_back(self, job: Job, reason: str, *, refund: bool = False, until: float | None = None) -> Job:
         """Back to the queue; done where it was cancelled or has no attempt left. Raises ``WrongState``."""
-        outcome: Outcome | None = None
-        told: list[tuple[int, str]] = []
-        if job.state is State.CANCELLING:
-            outcome = Outcome.CANCELLED
-        elif job.attempts >= job.request.max_attempts and not refund:
-            outcome = Outcome.FAILED
-            told = [texts.attempts_spent(job, reason)]
-        if outcome is None:
-            told = [texts.retry(reason)]
-            job = await self._tools.store.requeue(
-                job.id, node=job.node, messages=told, refund=refund, attempt=job.attempts, until=until
-            )
-            self._wake(job.request.queue)
-        else:
+        outcome, told = end_of(job, reason, refund=refund)
+        if outcome is not None:
             return await end_without_work(self._tools, job, outcome, told)
+        told = [texts.retry(reason)]
+        job = await self._tools.store.requeue(
+            job.id, node=job.node, messages=told, refund=refund, attempt=job.attempts, until=until
+        )
+        self._wake(job.request.queue)
         self._tools.feed.told(job, told)
         return job
 

@@ -16,9 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pfserver.engine import texts
-from pfserver.engine.reports import Tools, end_without_work, take_output_away
+from pfserver.engine.reports import Tools, end_of, end_without_work, take_output_away
 from pfserver.errors import StoreUnavailable, WrongState
-from pfserver.model import Job, Outcome, State
+from pfserver.model import Job
 
 #: So often does a node count within the time after which others take it for dead.
 BEATS = 6
@@ -127,13 +127,7 @@ class Nodes:
 
     async def _take_up(self, job: Job, reason: str, refund: bool) -> None:
         tools = self._tools
-        outcome: Outcome | None = None
-        told: list[tuple[int, str]] = []
-        if job.state is State.CANCELLING:
-            outcome = Outcome.CANCELLED
-        elif job.attempts >= job.request.max_attempts and not refund:
-            outcome = Outcome.FAILED
-            told = [texts.attempts_spent(job, reason)]
+        outcome, told = end_of(job, reason, refund=refund)
         if outcome is None:
             if job.node == tools.node:
                 await take_output_away(tools, job)

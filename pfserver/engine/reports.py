@@ -62,6 +62,18 @@ async def take_output_away(tools: Tools, job: Job) -> None:
         _log.warn("job.output-stays", transaction=job.transaction_id, reason=str(error))
 
 
+def end_of(job: Job, reason: str, *, refund: bool) -> tuple[Outcome | None, list[texts.Text]]:
+    """What a job ends with that was to go back to its queue for a reason, and what is told of that.
+
+    None where it can go back: it was not cancelled, and has attempts left.
+    """
+    if job.state is State.CANCELLING:
+        return Outcome.CANCELLED, []
+    if job.attempts >= job.request.max_attempts and not refund:
+        return Outcome.FAILED, [texts.attempts_spent(job, reason)]
+    return None, []
+
+
 async def end_without_work(tools: Tools, job: Job, outcome: Outcome, told: Sequence[tuple[int, str]]) -> Job:
     """Store the outcome of a job that nobody works on any more, failed or cancelled; it leaves no output.
 
@@ -70,7 +82,9 @@ async def end_without_work(tools: Tools, job: Job, outcome: Outcome, told: Seque
     await take_output_away(tools, job)
     progress = evolve(texts.counts(job), documents=0, pages=0)
     last = [*told, *texts.closing(job, outcome, progress)]
-    job = await tools.store.finish(job.id, outcome, node=job.node, messages=last, progress=progress, artifacts=())
+    job = await tools.store.finish(
+        job.id, outcome, node=job.node, attempt=job.attempts, messages=last, progress=progress, artifacts=()
+    )
     tools.feed.told(job, last)
     return job
 
@@ -85,6 +99,8 @@ class Reports:
 
     def __init__(self, job: Job, tools: Tools, notice: Callable[[Job], None]) -> None:
         self._job = job
+        # Whose reports they are: this server may have the job again while an earlier run of it has not ended.
+        self._at_work: Any = {"node": tools.node, "attempt": job.attempts}
         self._tools = tools
         self._notice = notice
         self._messages: list[tuple[int, str]] = []
@@ -145,7 +161,7 @@ class Reports:
         messages, artifacts, progress = self._take()
         try:
             job = await self._tools.store.append(
-                self._job.id, messages=messages, progress=progress, artifacts=artifacts, node=self._tools.node
+                self._job.id, messages=messages, progress=progress, artifacts=artifacts, **self._at_work
             )
         except StoreUnavailable:
             self._put_back(messages, artifacts)
@@ -158,14 +174,14 @@ class Reports:
         is_empty = outcome is Outcome.FAILED or self._nothing
         try:
             if artifacts and not is_empty:
-                await self._tools.store.append(self._job.id, artifacts=artifacts, node=self._tools.node)
+                await self._tools.store.append(self._job.id, artifacts=artifacts, **self._at_work)
             job = await self._tools.store.finish(
                 self._job.id,
                 outcome,
-                node=self._tools.node,
                 messages=last,
                 progress=progress,
                 artifacts=() if is_empty else None,
+                **self._at_work,
             )
         except StoreUnavailable:
             self._put_back(messages, artifacts)
@@ -176,7 +192,7 @@ class Reports:
         told, artifacts, _ = self._take()
         messages = [*told, text]
         try:
-            job = await self._tools.store.requeue(self._job.id, node=self._tools.node, messages=messages, refund=refund)
+            job = await self._tools.store.requeue(self._job.id, messages=messages, refund=refund, **self._at_work)
         except (StoreUnavailable, WrongState):
             self._put_back(told, artifacts)
             raise

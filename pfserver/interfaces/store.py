@@ -52,10 +52,12 @@ class IJobStore(Interface):
         progress: Progress | None = None,
         artifacts: Sequence[Artifact] = (),
         node: str | None = None,
+        attempt: int | None = None,
     ) -> Awaitable[Job]:
         """Add messages and artifacts and replace the counts. An artifact of the same name is replaced.
 
-        Raises ``WrongState`` where ``node`` is given and does not work on the job any more.
+        Raises ``WrongState`` where ``node`` is given and does not work on the job any more, or only at another
+        ``attempt``.
         """
 
     def finish(
@@ -63,13 +65,15 @@ class IJobStore(Interface):
         outcome: Outcome,
         *,
         node: str,
+        attempt: int | None = None,
         messages: Sequence[tuple[int, str]] = (),
         progress: Progress | None = None,
         artifacts: Sequence[Artifact] | None = None,
     ) -> Awaitable[Job]:
         """Store the outcome, in one step with the last messages; ``artifacts``, if given, replace all earlier ones.
 
-        Raises ``WrongState`` unless ``node`` is the one that the job is running at or leased to.
+        Raises ``WrongState`` unless ``node`` is the one that the job is running at or leased to, or was the last; with
+        ``attempt`` unless it is at work, at that attempt.
         """
 
     def cancel(
@@ -91,8 +95,8 @@ class IJobStore(Interface):
     ) -> Awaitable[Job]:
         """Put a working job of ``node`` back into its queue; with ``refund`` the attempt does not count.
 
-        A cancelling one cannot go back, nor one that is at another ``attempt`` by now or whose lease does not end at
-        ``until`` (seconds since the epoch) any more: ``WrongState``.
+        A cancelling one cannot go back, nor one that is not at work at this ``attempt`` by now or whose lease does not
+        end at ``until`` (seconds since the epoch) any more: ``WrongState``.
         """
 
     def waiting_by_queue() -> Awaitable[Mapping[tuple[str, str, str], int]]:

@@ -47,18 +47,23 @@ class Change:
 # -- the steps --------
 
 
-def reported(job: Job, *, progress: Progress | None, node: str | None) -> Job:
+def reported(job: Job, *, progress: Progress | None, node: str | None, attempt: int | None) -> Job:
     """Counts of a job that goes on; where it says which node reports, one that works on it."""
     if job.state is State.DONE:
         raise WrongState(f"{job.transaction_id} is done: nothing can be added to it")
-    if node is not None and (job.node != node or job.state is State.QUEUED):
-        raise WrongState(f"{job.transaction_id} is {job.state.value} and not at work here")
+    if node is not None:
+        _expect_node(job, node, attempt)
+        _expect_work(job)
     return job if progress is None else _with_counts(job, progress)
 
 
-def finished(job: Job, *, outcome: Outcome, node: str, progress: Progress | None, finished_at: float) -> Job:
-    """The end of a job that ``node`` works on."""
-    _expect_node(job, node)
+def finished(
+    job: Job, *, outcome: Outcome, node: str, attempt: int | None, progress: Progress | None, finished_at: float
+) -> Job:
+    """The end of a job that ``node`` works on, or did last; of a certain attempt, only while it does."""
+    _expect_node(job, node, attempt)
+    if attempt is not None:
+        _expect_work(job)
     if progress is not None:
         job = _with_counts(job, progress)
     return evolve(job, state=State.DONE, outcome=outcome, finished_at=finished_at, lease_until=None)
@@ -83,9 +88,9 @@ def requeued(job: Job, *, node: str, refund: bool, attempt: int | None, until: f
 
     The node stays: until somebody else takes the job, a late result of its last holder is as good as a timely one.
     """
-    _expect_node(job, node)
-    if attempt not in (None, job.attempts):
-        raise WrongState(f"{job.transaction_id} is at attempt {job.attempts}, not {attempt}")
+    _expect_node(job, node, attempt)
+    if attempt is not None:
+        _expect_work(job)
     if until not in (None, job.lease_until):
         raise WrongState(f"the lease of {job.transaction_id} was renewed")
     return evolve(
@@ -115,9 +120,16 @@ def _with_counts(job: Job, progress: Progress) -> Job:
     )
 
 
-def _expect_node(job: Job, node: str) -> None:
+def _expect_node(job: Job, node: str, attempt: int | None) -> None:
     if job.state is State.DONE or job.node != node:
         raise WrongState(f"{job.transaction_id} is {job.state.value} and not at work here")
+    if attempt not in (None, job.attempts):
+        raise WrongState(f"{job.transaction_id} is at attempt {job.attempts}, not {attempt}")
+
+
+def _expect_work(job: Job) -> None:
+    if job.state is State.QUEUED:
+        raise WrongState(f"{job.transaction_id} is queued and not at work here")
 
 
 # -- writing them --------

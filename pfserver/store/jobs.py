@@ -188,9 +188,11 @@ class JobStore:
         progress: Progress | None = None,
         artifacts: Sequence[Artifact] = (),
         node: str | None = None,
+        attempt: int | None = None,
     ) -> Deferred[Job]:
         """See ``IJobStore``."""
-        return self._change(job_id, partial(changes.reported, progress=progress, node=node), messages, artifacts)
+        step = partial(changes.reported, progress=progress, node=node, attempt=attempt)
+        return self._change(job_id, step, messages, artifacts)
 
     def finish(
         self,
@@ -198,13 +200,15 @@ class JobStore:
         outcome: Outcome,
         *,
         node: str,
+        attempt: int | None = None,
         messages: Texts = (),
         progress: Progress | None = None,
         artifacts: Sequence[Artifact] | None = None,
     ) -> Deferred[Job]:
         """See ``IJobStore``."""
+        now = self._clock.seconds()
         step = partial(
-            changes.finished, outcome=outcome, node=node, progress=progress, finished_at=self._clock.seconds()
+            changes.finished, outcome=outcome, node=node, attempt=attempt, progress=progress, finished_at=now
         )
         return self._change(job_id, step, messages, artifacts or (), replace_artifacts=artifacts is not None)
 

@@ -25,7 +25,8 @@ class Dispatcher:
     """Claims and runs the jobs of one queue.
 
     A job that is produced leaves its slot to the next while its outcome is being stored: the claim of that one shares
-    the commit. No more than twice the slots are taken in all, however long the disk refuses.
+    the commit. No more than twice the slots are taken in all, however long the disk refuses. A job that waits for an
+    earlier run of it to end has that one's slot.
 
     :param slots: jobs that are produced at once.
     :param first: messages that each claimed job begins with.
@@ -79,6 +80,24 @@ class Dispatcher:
         for run in list(self.runs.values()):
             run.stop()
 
+    def notice(self, job: Job) -> bool:
+        """How a job is by now that is this server's; whoever works on it hears of a cancel. False where nobody does.
+
+        A run of an earlier attempt has lost the job, and is stopped.
+        """
+        waiting = self._again.get(job.id)
+        if waiting is not None and waiting.attempts == job.attempts:
+            self._again[job.id] = job
+            return True
+        run = self.runs.get(job.id)
+        if run is None:
+            return False
+        if run.job.attempts < job.attempts:
+            run.stop()
+        else:
+            run.notice(job)
+        return True
+
     def when_idle(self) -> Deferred[None]:
         """Fires once nothing runs any more; only useful while paused."""
         waiter: Deferred[None] = Deferred()
@@ -94,7 +113,8 @@ class Dispatcher:
             Deferred.fromCoroutine(self._claim()).addErrback(self._claim_failed)
 
     def _free(self) -> int:
-        return min(self.slots - len(self.runs) + len(self._produced), 2 * self.slots - len(self.runs))
+        taken = len(self.runs)
+        return min(self.slots - taken + len(self._produced - self._again.keys()), 2 * self.slots - taken)
 
     async def _claim(self) -> None:
         try:
@@ -142,6 +162,7 @@ class Dispatcher:
         run = Run(job, self._backends[job.request.backend], self._tools, self._was_produced)
         self.runs[job.id] = run
         self._tools.feed.told(job, self._first)
+        run.notice(job)
         done = Deferred.fromCoroutine(run.execute())
         if not self._active:
             # Claimed while the server began to stop.

@@ -2,7 +2,7 @@
 
 Servers that share a store watch one another. Each counts on in a row of its own; one whose count stands still for a
 while is taken for dead, by the watcher's own clock: the clocks of several machines need not agree. Where it only stood
-still, its late reports are refused, since the job is no longer its own.
+still, its late reports are refused, since the job is no longer its own, or its own again at another attempt.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ class Nodes:
 
     :param silence: seconds after which a silent node of a shared store is taken for dead; None for a store of its own.
     :param wake: called with the name of a queue that a job went back to.
-    :param at_work: whether a job, by its id, is at work in this process.
+    :param notice: called with a job that is this server's: whoever works on it in this process hears how it is by now,
+        e.g. cancelled through another server. False where nobody does.
     """
 
     log = Logger()
 
     def __init__(
-        self, tools: Tools, silence: float | None, wake: Callable[[str], None], at_work: Callable[[int], bool]
+        self, tools: Tools, silence: float | None, wake: Callable[[str], None], notice: Callable[[Job], bool]
     ) -> None:
         self._tools = tools
         self._silence = silence
         self._wake = wake
-        self._at_work = at_work
+        self._notice = notice
         # Jobs and attempts that are this server's in the store only.
         self._unknown: set[tuple[int, int]] = set()
         self._seen: dict[str, _Seen] = {}
@@ -108,7 +109,7 @@ class Nodes:
         """
         before, self._unknown = self._unknown, set()
         for job in await self._tools.store.abandoned(self._tools.node):
-            if self._is_watching and not self._at_work(job.id):
+            if self._is_watching and not self._notice(job):
                 if (job.id, job.attempts) in before:
                     await self._take_up_one(job, "the server did not hear that the job is its own", refund=True)
                 else:
@@ -135,7 +136,8 @@ class Nodes:
                 # Where the other only stood still it may end the job in this moment: its output is not ours to remove,
                 # and that of the next attempt takes its place.
                 await tools.in_thread(tools.outputs.discard, job)
-            await tools.store.requeue(job.id, node=job.node, messages=[texts.retry(reason)], refund=refund)
+            told = [texts.retry(reason)]
+            await tools.store.requeue(job.id, node=job.node, attempt=job.attempts, messages=told, refund=refund)
             self._wake(job.request.queue)
         else:
             await end_without_work(tools, job, outcome, told)

@@ -46,15 +46,20 @@ class Tools:
     node: str
 
 
+async def expect_work(tools: Tools, job: Job) -> None:
+    """Raise ``WrongState`` where somebody else has a job meanwhile, or none: the output that lies there is theirs."""
+    now = await tools.store.get(job.id)
+    if now.state in (State.QUEUED, State.DONE) or (now.node, now.attempts) != (job.node, job.attempts):
+        raise WrongState(f"{job.transaction_id} is {now.state.value} and not at work here")
+
+
 async def take_output_away(tools: Tools, job: Job) -> None:
     """Remove what was published and what was begun of a job that is at work and is not to go on.
 
     Whoever worked on it may have died, or stopped, between the publication of the output and its record. Raises
-    ``WrongState`` where somebody else has the job meanwhile: what lies there is theirs.
+    ``WrongState`` as :func:`expect_work`.
     """
-    now = await tools.store.get(job.id)
-    if now.state is State.DONE or (now.node, now.attempts) != (job.node, job.attempts):
-        raise WrongState(f"{job.transaction_id} is {now.state.value} and not at work here")
+    await expect_work(tools, job)
     try:
         await tools.in_thread(tools.outputs.remove, job)
     except OutputUnavailable as error:

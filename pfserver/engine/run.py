@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pfserver.engine import texts
-from pfserver.engine.reports import Reports, Tools, take_output_away
+from pfserver.engine.reports import Reports, Tools, expect_work, take_output_away
 from pfserver.errors import JobFailed, OutputUnavailable, StoreUnavailable, WorkerLost, WrongState
 from pfserver.interfaces import IBackend, IReporter
 from pfserver.model import Artifact, Job, Outcome, Progress, State
@@ -104,9 +104,10 @@ class Run:
                     waiter.callback(None)
 
     def stop(self) -> None:
-        """Stop the backend now; the job goes back to its queue, the attempt not counted."""
-        self._stopping = True
-        if self._work is not None:
+        """Stop the backend now; the job goes back to its queue, the attempt not counted, unless others have it."""
+        # Once: another cancellation would break into the backend's cleaning up.
+        already, self._stopping = self._stopping, True
+        if self._work is not None and not already:
             self._work.cancel()
 
     async def execute(self) -> bool:
@@ -114,8 +115,13 @@ class Run:
         try:
             return await self._execute()
         except CancelledError:
-            # The server stops, and the store does not take the job's end: the next start finds it as abandoned.
+            # It is stopped, and the store does not take the job's end: the next start finds it as abandoned.
             self.log.warn("job.not-given-back", transaction=self.job.transaction_id)
+            return False
+        except WrongState:
+            # Somebody else took the job or finished it, e.g. after this server's clock or disk stood still.
+            self.log.warn("job.lost", transaction=self.job.transaction_id)
+            await self._discard()
             return False
         finally:
             self._reports.close()
@@ -131,11 +137,6 @@ class Run:
             return await self._give_back(texts.retry("the server stopped"), refund=True)
         except WorkerLost as error:
             return await self._after_loss(str(error))
-        except WrongState:
-            # Somebody else took the job or finished it, e.g. after this server's clock or disk stood still.
-            self.log.warn("job.lost", transaction=self.job.transaction_id)
-            await self._discard()
-            return False
 
     async def _produce(self) -> Outcome:
         if self.cancelled and self._refused:
@@ -158,6 +159,7 @@ class Run:
         if outcome is Outcome.FAILED:
             await self._leave_nothing()
         elif self._folder is not None:
+            await self._expect_work()
             await self._tools.in_thread(self._tools.outputs.publish, self.job)
             self._published = True
         return outcome
@@ -234,10 +236,7 @@ class Run:
             except WrongState:
                 # It was cancelled meanwhile, and what was finished of it is gone; or it is not ours any more.
                 self._reports.nothing_produced()
-                try:
-                    await self._finish(Outcome.CANCELLED)
-                except WrongState:
-                    self.log.warn("job.lost", transaction=self.job.transaction_id)
+                await self._finish(Outcome.CANCELLED)
                 return False
             except StoreUnavailable:
                 self.log.warn("job.not-given-back", transaction=self.job.transaction_id, seconds=RETRY_FIRST)
@@ -247,10 +246,15 @@ class Run:
             with suppress(CancelledError):
                 await self._pause(RETRY_FIRST)
 
+    async def _expect_work(self) -> None:
+        """Raise ``WrongState`` where the job is not this run's any more."""
+        await self._until_written(lambda: expect_work(self._tools, self.job))
+
     async def _leave_nothing(self) -> None:
         """A failed job has no output, not even that of an attempt before."""
         self._reports.nothing_produced()
         if self.job.attempts > 1:
+            await self._expect_work()
             await self._tools.in_thread(self._tools.outputs.remove, self.job)
         await self._discard()
 

@@ -74,7 +74,7 @@ class Engine:
             for queue, slots in options.queues.items()
         }
         self._leases = Leases(tools, first, self._wake)
-        self._nodes = Nodes(tools, options.node_timeout, self._wake, self._is_at_work)
+        self._nodes = Nodes(tools, options.node_timeout, self._wake, self._notice)
         self._retention = Retention(options.retention, tools)
         self._stopping = False
         self._restarting = DeferredLock()
@@ -144,8 +144,9 @@ class Engine:
                 self.log.warn("engine.waits-for-disk", reason=str(error), seconds=RETRY_FIRST)
             await deferLater(self._tools.clock, RETRY_FIRST)
 
-    def _is_at_work(self, job_id: int) -> bool:
-        return any(job_id in dispatcher.runs for dispatcher in self._dispatchers.values())
+    def _notice(self, job: Job) -> bool:
+        """Tell whoever works on a job how it is by now; False where nobody does."""
+        return any(dispatcher.notice(job) for dispatcher in self._dispatchers.values())
 
     async def _quiesce(self, grace: float) -> None:
         dispatchers = self._dispatchers.values()
@@ -207,9 +208,7 @@ class Engine:
 
         job = await self._store.cancel(job_id, closing, unless_begun=unless_begun)
         self._tools.feed.told(job)
-        for dispatcher in self._dispatchers.values():
-            if job_id in dispatcher.runs:
-                dispatcher.runs[job_id].notice(job)
+        self._notice(job)
         return job
 
     # -- those who look --------

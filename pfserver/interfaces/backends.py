@@ -59,7 +59,7 @@ class IBackend(Interface):
 
         Raises ``JobFailed`` for what is wrong with the job (outcome failed), ``OutputUnavailable`` for what may go away
         (the job is tried again); anything else is a fault of the backend and logged. May be cancelled by
-        ``Deferred.cancel`` when the server stops: clean up and let the cancellation pass.
+        ``Deferred.cancel`` when the server stops or has lost the job: clean up and let the cancellation pass.
         """
 
     def restart() -> Awaitable[None]:

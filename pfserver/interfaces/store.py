@@ -56,8 +56,8 @@ class IJobStore(Interface):
     ) -> Awaitable[Job]:
         """Add messages and artifacts and replace the counts. An artifact of the same name is replaced.
 
-        Raises ``WrongState`` where ``node`` is given and does not work on the job any more, or only at another
-        ``attempt``.
+        Raises ``WrongState`` where ``node`` is given and does not work on the job any more, and with ``attempt``, which
+        says nothing without a node, where it does at another one.
         """
 
     def finish(
@@ -95,8 +95,8 @@ class IJobStore(Interface):
     ) -> Awaitable[Job]:
         """Put a working job of ``node`` back into its queue; with ``refund`` the attempt does not count.
 
-        A cancelling one cannot go back, nor one that is not at work at this ``attempt`` by now or whose lease does not
-        end at ``until`` (seconds since the epoch) any more: ``WrongState``.
+        A cancelling one cannot go back, nor one that is at another ``attempt`` by now or whose lease does not end at
+        ``until`` (seconds since the epoch) any more: ``WrongState``.
         """
 
     def waiting_by_queue() -> Awaitable[Mapping[tuple[str, str, str], int]]:

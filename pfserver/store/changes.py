@@ -86,11 +86,10 @@ def cancelled(job: Job, *, finished_at: float, unless_begun: bool = False) -> Jo
 def requeued(job: Job, *, node: str, refund: bool, attempt: int | None, until: float | None) -> Job:
     """Back to the queue, with nothing produced.
 
-    The node stays: until somebody else takes the job, a late result of its last holder is as good as a timely one.
+    The node stays: until somebody else takes the job, a late result of a factory is as good as a timely one.
     """
     _expect_node(job, node, attempt)
-    if attempt is not None:
-        _expect_work(job)
+    _expect_work(job)
     if until not in (None, job.lease_until):
         raise WrongState(f"the lease of {job.transaction_id} was renewed")
     return evolve(

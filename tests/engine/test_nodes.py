@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred, succeed
 
 from pfserver.engine.nodes import BEATS
 from pfserver.engine.service import EngineOptions
-from pfserver.errors import StoreUnavailable, WrongState
+from pfserver.errors import StoreUnavailable
 from pfserver.interfaces import IReporter
-from pfserver.model import Artifact, Job, JobRequest, Outcome, State
+from pfserver.model import Job, JobRequest, Outcome, State
 from tests.engine.support import EngineCase
 
 OTHER = "press-2/0123"
 SILENCE = 60.0
-
-
-async def complete_one(reporter: IReporter) -> None:
-    """Report a document, and see it stored."""
-    reporter.artifact(Artifact(name="1.pdf", media_type="application/pdf", size=9, pages=1))
-    await reporter.flush()
 
 
 class NodesTests(EngineCase):
@@ -109,50 +102,6 @@ class NodesTests(EngineCase):
         self.assertEqual((await self.engine.job(known.id)).attempts, 1)
         gate.callback(Outcome.COMPLETED)
         await self.ended(known)
-
-    async def taken_from_itself(self, work: Callable[[IReporter], Awaitable[None]]) -> Job:
-        """A job that others took for abandoned while it was at work here, after ``work``; it ends."""
-        gates: list[Deferred[None]] = []
-
-        async def produce(reporter: IReporter) -> Outcome:
-            (reporter.folder / "1.pdf").write_text(f"attempt {reporter.job.attempts}")
-            await work(reporter)
-            if reporter.job.attempts == 1:
-                gates.append(Deferred())
-                await gates[0]
-            return Outcome.COMPLETED
-
-        self.backend.work = produce
-        job = await self.submit()
-        await self.until(lambda: gates, moving=False)
-        await self.store.requeue(job.id, node="node-1", messages=[(101, "silent")])
-        self.engine._wake("default")
-        return await self.ended(job)
-
-    async def test_one_that_comes_back_to_its_own_job_begins_it_again(self) -> None:
-        """Others took it for dead, and the job waits for it alone."""
-        job = await self.taken_from_itself(complete_one)
-        self.assertEqual((job.outcome, job.attempts, self.backend.began), (Outcome.COMPLETED, 2, [job.id] * 2))
-        self.assertEqual([artifact.name for artifact in await self.engine.artifacts(job.id)], ["1.pdf"])
-        self.assertEqual((self.outputs.folder(job) / "1.pdf").read_text(), "attempt 2")
-        await self.until(lambda: not self.engine._is_at_work(job.id))
-
-    async def test_reports_of_a_run_that_has_lost_its_job_are_refused(self) -> None:
-        """Also while nobody else has taken the job, and when this server has it again."""
-        job = await self.taken_by_other()
-        late = {"node": OTHER, "attempt": job.attempts}
-        await self.store.requeue(job.id, **late)
-        for again in (False, True):
-            if again:
-                await self.store.claim("default", ["scripted"], 1, node=OTHER)
-            for report in (
-                lambda: self.store.append(job.id, messages=[(1, "late")], **late),
-                lambda: self.store.finish(job.id, Outcome.COMPLETED, **late),
-                lambda: self.store.requeue(job.id, **late),
-            ):
-                with self.assertRaises(WrongState):
-                    await report()
-        await self.store.finish(job.id, Outcome.COMPLETED, node=OTHER, attempt=2)
 
     async def test_while_it_stops_it_counts_on_and_takes_up_nothing(self) -> None:
         job = await self.taken_by_other()

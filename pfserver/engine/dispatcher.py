@@ -15,7 +15,7 @@ from pfserver.engine.reports import Tools, end_without_work
 from pfserver.engine.run import Run
 from pfserver.errors import StoreUnavailable
 from pfserver.interfaces import IBackend
-from pfserver.model import Job, Outcome
+from pfserver.model import Job, Outcome, State
 
 #: Seconds before a claim that the store refused is tried again.
 RETRY_DELAY = 1.0
@@ -87,7 +87,9 @@ class Dispatcher:
         """
         waiting = self._again.get(job.id)
         if waiting is not None and waiting.attempts == job.attempts:
-            self._again[job.id] = job
+            # What is told here may be older than what is known.
+            if job.state is State.CANCELLING:
+                self._again[job.id] = job
             return True
         run = self.runs.get(job.id)
         if run is None:
@@ -157,11 +159,15 @@ class Dispatcher:
         if (before := self.runs.get(job.id)) is not None:
             # Others took it for abandoned while this server stood still: that run has lost it, and is to end first.
             self._again[job.id] = job
+            self._tools.feed.told(job, self._first)
             before.stop()
             return
+        self._tools.feed.told(job, self._first)
+        self._run(job)
+
+    def _run(self, job: Job) -> None:
         run = Run(job, self._backends[job.request.backend], self._tools, self._was_produced)
         self.runs[job.id] = run
-        self._tools.feed.told(job, self._first)
         run.notice(job)
         done = Deferred.fromCoroutine(run.execute())
         if not self._active:
@@ -191,7 +197,7 @@ class Dispatcher:
         del self.runs[job_id]
         self._produced.discard(job_id)
         if (again := self._again.pop(job_id, None)) is not None:
-            self._begin(again)
+            self._run(again)
         self._dirty = self._dirty or given_back
         self._check_idle()
         if self._dirty:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pfserver.engine import texts
-from pfserver.engine.reports import Tools, end_of, end_without_work, take_output_away
+from pfserver.engine.reports import Tools, end_of, end_without_work, expect_work, take_output_away
 from pfserver.errors import StoreUnavailable, WrongState
 from pfserver.model import Job
 
@@ -134,7 +134,8 @@ class Nodes:
                 await take_output_away(tools, job)
             else:
                 # Where the other only stood still it may end the job in this moment: its output is not ours to remove,
-                # and that of the next attempt takes its place.
+                # and that of the next attempt takes its place. It may even be at the next attempt itself.
+                await expect_work(tools, job)
                 await tools.in_thread(tools.outputs.discard, job)
             told = [texts.retry(reason)]
             await tools.store.requeue(job.id, node=job.node, attempt=job.attempts, messages=told, refund=refund)

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from pfserver.engine import texts
 from pfserver.engine.feed import Feed
-from pfserver.errors import OutputUnavailable, StoreUnavailable, WrongState
+from pfserver.errors import NoSuchJob, OutputUnavailable, StoreUnavailable, WrongState
 from pfserver.interfaces import IJobStore, IOutputs
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 
@@ -98,16 +98,18 @@ class Reports:
     """Reports of one job on their way to the store; steps are made one after another.
 
     :param notice: called with the job each time it was stored.
+    :param lost: called where a report is refused since the job is not this run's any more.
     """
 
     log = Logger()
 
-    def __init__(self, job: Job, tools: Tools, notice: Callable[[Job], None]) -> None:
+    def __init__(self, job: Job, tools: Tools, notice: Callable[[Job], None], lost: Callable[[], None]) -> None:
         self._job = job
         # Whose reports they are: this server may have the job again while an earlier run of it has not ended.
         self._at_work: Any = {"node": tools.node, "attempt": job.attempts}
         self._tools = tools
         self._notice = notice
+        self._lost = lost
         self._messages: list[tuple[int, str]] = []
         self._artifacts: list[Artifact] = []
         self._progress = texts.counts(job)
@@ -242,5 +244,7 @@ class Reports:
     def _not_stored(self, failure: Any) -> None:
         if isinstance(failure.value, StoreUnavailable):
             self._schedule(RETRY_DELAY)
-        elif not isinstance(failure.value, WrongState):
+        elif isinstance(failure.value, WrongState | NoSuchJob):
+            self._lost()
+        else:
             self.log.failure("job.report-failed", failure, transaction=self._job.transaction_id)

@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from pfserver.engine import texts
 from pfserver.engine.reports import Reports, Tools, expect_work, take_output_away
-from pfserver.errors import JobFailed, OutputUnavailable, StoreUnavailable, WorkerLost, WrongState
+from pfserver.errors import JobFailed, NoSuchJob, OutputUnavailable, StoreUnavailable, WorkerLost, WrongState
 from pfserver.interfaces import IBackend, IReporter
 from pfserver.model import Artifact, Job, Outcome, Progress, State
 from pfserver.numbers import Number
 
 #: Seconds before something that could not be written is tried again: the first wait, and the longest.
 RETRY_FIRST, RETRY_LONGEST = 5.0, 60.0
+
+#: Seconds that a backend that was stopped has to clean up, once it is stopped again: one that hangs holds up nobody.
+CLEANING = 10.0
 
 Result = TypeVar("Result")
 
@@ -40,13 +44,14 @@ class Run:
         self._backend = backend
         self._tools = tools
         self._produced = produced
-        self._reports = Reports(job, tools, self.notice)
+        self._reports = Reports(job, tools, self.notice, self.stop)
         self._folder: Path | None = None
         # Whether there is finished output, whose record is still to be stored.
         self._published = False
         self._cancel_waiters: list[Deferred[None]] = []
         self._work: Deferred[Any] | None = None
         self._stopping = False
+        self._insisting: IDelayedCall | None = None
         # Whether the disk had no room for the output.
         self._refused = False
         self._waiting: Deferred[None] | None = None
@@ -104,10 +109,18 @@ class Run:
                     waiter.callback(None)
 
     def stop(self) -> None:
-        """Stop the backend now; the job goes back to its queue, the attempt not counted, unless others have it."""
-        # Once: another cancellation would break into the backend's cleaning up.
-        already, self._stopping = self._stopping, True
-        if self._work is not None and not already:
+        """Stop the backend now; the job goes back to its queue, the attempt not counted, unless others have it.
+
+        Asked again, it breaks into the backend's cleaning up only after a while.
+        """
+        if not self._stopping:
+            self._stopping = True
+            self._cancel()
+        elif self._insisting is None:
+            self._insisting = self._tools.clock.callLater(CLEANING, self._cancel)
+
+    def _cancel(self) -> None:
+        if self._work is not None:
             self._work.cancel()
 
     async def execute(self) -> bool:
@@ -118,13 +131,15 @@ class Run:
             # It is stopped, and the store does not take the job's end: the next start finds it as abandoned.
             self.log.warn("job.not-given-back", transaction=self.job.transaction_id)
             return False
-        except WrongState:
+        except (WrongState, NoSuchJob):
             # Somebody else took the job or finished it, e.g. after this server's clock or disk stood still.
             self.log.warn("job.lost", transaction=self.job.transaction_id)
             await self._discard()
             return False
         finally:
             self._reports.close()
+            if self._insisting is not None and self._insisting.active():
+                self._insisting.cancel()
 
     async def _execute(self) -> bool:
         if self.job.attempts > 1:
@@ -211,6 +226,9 @@ class Run:
                 work.close()  # type: ignore[attr-defined]
             raise CancelledError
         self._work = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)  # type: ignore[arg-type]
+        if self._stopping:
+            # By its own first steps.
+            self._work.cancel()
         try:
             return await self._work
         finally:

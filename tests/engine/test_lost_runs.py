@@ -15,7 +15,7 @@ from pfserver.errors import JobFailed, WrongState
 from pfserver.interfaces import IReporter
 from pfserver.model import Artifact, Job, JobRequest, Outcome, State
 from pfserver.numbers import Number
-from tests.engine.support import EngineCase
+from tests.engine.support import EngineCase, read_all
 
 OTHER = "press-2/0123"
 SILENCE = 60.0
@@ -38,6 +38,7 @@ class LostRunTests(EngineCase):
     async def produce(self, reporter: IReporter) -> Outcome:
         """The first run waits, and once it is cancelled cleans up as long as the test wants; others end soon."""
         attempt = reporter.job.attempts
+        self.reporter = reporter
         self.at_work.append(attempt)
         try:
             (reporter.folder / "1.pdf").write_text(f"attempt {attempt}")
@@ -96,9 +97,25 @@ class LostRunTests(EngineCase):
 
         job = await self.begun_twice()
         self.backend.work = silent
+        before = await self.store.get(job.id)
+        follower = await self.engine.follow(job.id)
         await self.engine.cancel(job.id)
+        # Who has looked a moment ago knows less.
+        self.engine._notice(before)
         self.cleaned.callback(None)
         self.assertEqual((await self.ended(job)).outcome, Outcome.CANCELLED)
+        told = [(message.sequence, message.number) for message in await read_all(follower)]
+        kept = [(message.sequence, message.number) for message in await self.engine.messages(job.id)]
+        self.assertEqual(told, kept)
+
+    async def test_one_that_hangs_when_it_is_stopped_holds_up_nobody(self) -> None:
+        await self.begun()
+        restarting = Deferred.fromCoroutine(self.engine.restart())
+        await self.until(lambda: self.produced.called)
+        stopping = Deferred.fromCoroutine(self.engine.stop())
+        await self.until(lambda: stopping.called)
+        self.assertTrue(self.cleaned.called)
+        await restarting
 
     async def test_a_stop_meanwhile_lets_it_clean_up(self) -> None:
         job = await self.begun_twice()
@@ -154,6 +171,31 @@ class LostRunTests(EngineCase):
         self.produced.callback(None)
         self.assertEqual((await self.ended(job)).outcome, Outcome.CANCELLED)
 
+    async def test_it_is_stopped_when_a_report_is_refused(self) -> None:
+        job = await self.begun()
+        await self.store.requeue(job.id, node="node-1")
+        await self.store.claim("default", ["scripted"], 1, node=OTHER)
+        self.reporter.message(1, "late")
+        await self.until(lambda: self.produced.called)
+        self.cleaned.callback(None)
+        await self.until(lambda: not self.at_work)
+        await self.store.finish(job.id, Outcome.COMPLETED, node=OTHER)
+
+    async def test_nothing_is_left_of_it(self) -> None:
+        for is_deleted in (False, True):
+            self.produced = Deferred()
+            job = await self.begun()
+            with patch.object(self.engine._dispatchers["default"], "wake"):
+                await self.store.requeue(job.id, node="node-1")
+                if is_deleted:
+                    await self.engine.cancel(job.id)
+                    await self.store.delete([job.id])
+                self.produced.callback(None)
+                await self.until(lambda: not self.engine._dispatchers["default"].runs)
+            self.assertEqual(list((self.root / "output").iterdir()), [])
+            if not is_deleted:
+                await self.engine.cancel(job.id)
+
     async def test_the_output_of_those_who_have_done_it_stays(self) -> None:
         for failure in (None, JobFailed(Number.DOCUMENT_BROKEN, "broken")):
             self.produced = Deferred()
@@ -193,6 +235,9 @@ class LostRunTests(EngineCase):
                         await refused
             [again] = await self.store.claim("default", ["scripted"], 1, node=OTHER)
             # Nor does a third server, which has not seen that, take it away.
+            document = self.outputs.begin(again) / "1.pdf"
+            document.touch()
             await self.engine._nodes._take_up_one(job, "silent", refund=False)
+            self.assertTrue(document.exists())
             self.assertEqual(await self.store.get(job.id), again)
             await self.store.finish(job.id, Outcome.COMPLETED, node=OTHER, attempt=3)

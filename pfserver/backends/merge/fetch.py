@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import treq
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost, DNSLookupError
 from twisted.web.client import Agent, BrowserLikeRedirectAgent, ResponseFailed
 from twisted.web.error import SchemeNotSupported
 
@@ -25,6 +25,9 @@ SUFFIXES = {
     "application/vnd.sqlite3": ".sqlite",
 }
 
+_LATE = (TimeoutError, ConnectingCancelledError)
+_FAILURES = (ConnectError, ConnectionLost, DNSLookupError, ResponseFailed, SchemeNotSupported, ValueError)
+
 #: Redirects that are followed.
 REDIRECTS = 5
 
@@ -39,20 +42,38 @@ async def fetch(url: str, folder: Path, reactor: Any, *, limit: int, seconds: fl
     :param limit: the most bytes that are taken.
     :param seconds: the time for all of it.
     """
+    stopped = False
+
+    def stop(_: object) -> None:
+        nonlocal stopped
+        stopped = True
+        work.cancel()
+
     work = Deferred.fromCoroutine(_fetch(url, folder, reactor, limit))
     work.addTimeout(seconds, reactor)
+    waiting: Deferred[Path] = Deferred(stop)
+    work.chainDeferred(waiting)
     try:
-        return await work
+        return await waiting
     except JobFailed:
         raise
-    except TimeoutError as error:
-        raise broken(url, f"was not fetched within {seconds:g} seconds") from error
-    except _TooLarge as error:
-        raise broken(url, f"is larger than {limit} bytes") from error
-    except (ConnectError, ConnectionLost, DNSLookupError, ResponseFailed, SchemeNotSupported, ValueError) as error:
-        if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
-            raise broken(url, f"was not fetched within {seconds:g} seconds") from error
-        raise broken(url, f"cannot be fetched: {type(error).__name__}") from error
+    except Exception as error:
+        if stopped:
+            # Whoever has to connect, or to find an address, says that in a way of its own.
+            raise CancelledError from error
+        if reason := _reason(error, limit, seconds):
+            raise broken(url, reason) from error
+        raise
+
+
+def _reason(error: Exception, limit: int, seconds: float) -> str:
+    """What is told of a fetch that failed; "" where that is a fault of ours."""
+    if isinstance(error, _TooLarge):
+        return f"is larger than {limit} bytes"
+    failures = getattr(error, "reasons", ())
+    if isinstance(error, _LATE) or any(failure.check(CancelledError) for failure in failures):
+        return f"was not fetched within {seconds:g} seconds"
+    return f"cannot be fetched: {type(error).__name__}" if isinstance(error, _FAILURES) else ""
 
 
 async def _fetch(url: str, folder: Path, reactor: Any, limit: int) -> Path:

@@ -156,14 +156,13 @@ class Dispatcher:
         self.wake()
 
     def _begin(self, job: Job) -> None:
-        if (before := self.runs.get(job.id)) is not None:
-            # Others took it for abandoned while this server stood still: that run has lost it, and is to end first.
-            self._again[job.id] = job
-            self._tools.feed.told(job, self._first)
-            before.stop()
-            return
         self._tools.feed.told(job, self._first)
-        self._run(job)
+        if (before := self.runs.get(job.id)) is None:
+            self._run(job)
+            return
+        # Others took it for abandoned while this server stood still: that run has lost it, and is to end first.
+        self._again[job.id] = job
+        before.stop()
 
     def _run(self, job: Job) -> None:
         run = Run(job, self._backends[job.request.backend], self._tools, self._was_produced)

@@ -179,6 +179,8 @@ class LostRunTests(EngineCase):
         await self.until(lambda: self.produced.called)
         self.cleaned.callback(None)
         await self.until(lambda: not self.at_work)
+        self.assertEqual(self.backend.began, [job.id])
+        self.assertNotIn((1, "late"), await self.told(job))
         await self.store.finish(job.id, Outcome.COMPLETED, node=OTHER)
 
     async def test_nothing_is_left_of_it(self) -> None:

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import treq
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.python.failure import Failure
 from twisted.web.client import Agent, BrowserLikeRedirectAgent, ResponseFailed
 from twisted.web.error import SchemeNotSupported
 
-from pfserver.errors import JobFailed
 from pfserver.projects.sources.common import broken
 
 #: What a content type says about the kind of a file.
@@ -24,9 +24,6 @@ SUFFIXES = {
     "application/jsonl": ".jsonl",
     "application/vnd.sqlite3": ".sqlite",
 }
-
-_LATE = (TimeoutError, ConnectingCancelledError)
-_FAILURES = (ConnectError, ConnectionLost, DNSLookupError, ResponseFailed, SchemeNotSupported, ValueError)
 
 #: Redirects that are followed.
 REDIRECTS = 5
@@ -50,30 +47,19 @@ async def fetch(url: str, folder: Path, reactor: Any, *, limit: int, seconds: fl
         work.cancel()
 
     work = Deferred.fromCoroutine(_fetch(url, folder, reactor, limit))
-    work.addTimeout(seconds, reactor)
+    # Whoever is cancelled while it connects, or finds an address, says that in a way of its own.
+    work.addTimeout(seconds, reactor, onTimeoutCancel=lambda _, seconds: Failure(TimeoutError(seconds)))
+    work.addErrback(lambda failure: Failure(CancelledError()) if stopped else failure)
     waiting: Deferred[Path] = Deferred(stop)
     work.chainDeferred(waiting)
     try:
         return await waiting
-    except JobFailed:
-        raise
-    except Exception as error:
-        if stopped:
-            # Whoever has to connect, or to find an address, says that in a way of its own.
-            raise CancelledError from error
-        if reason := _reason(error, limit, seconds):
-            raise broken(url, reason) from error
-        raise
-
-
-def _reason(error: Exception, limit: int, seconds: float) -> str:
-    """What is told of a fetch that failed; "" where that is a fault of ours."""
-    if isinstance(error, _TooLarge):
-        return f"is larger than {limit} bytes"
-    failures = getattr(error, "reasons", ())
-    if isinstance(error, _LATE) or any(failure.check(CancelledError) for failure in failures):
-        return f"was not fetched within {seconds:g} seconds"
-    return f"cannot be fetched: {type(error).__name__}" if isinstance(error, _FAILURES) else ""
+    except TimeoutError as error:
+        raise broken(url, f"was not fetched within {seconds:g} seconds") from error
+    except _TooLarge as error:
+        raise broken(url, f"is larger than {limit} bytes") from error
+    except (ConnectError, ConnectionLost, DNSLookupError, ResponseFailed, SchemeNotSupported, ValueError) as error:
+        raise broken(url, f"cannot be fetched: {type(error).__name__}") from error
 
 
 async def _fetch(url: str, folder: Path, reactor: Any, limit: int) -> Path:

@@ -1,4 +1,4 @@
-"""A fetch that is cancelled, e.g. since the server stops: the job is to go back, not to fail."""
+"""A fetch that is broken off: where the server stops, the job is to go back, not to fail."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from pfserver.backends.merge.fetch import fetch
+from pfserver.errors import JobFailed
 from tests.backends.merge.web import Web
 
 
 class CancelTests(TestCase):
     timeout = 60
 
-    async def cancelled(self, page: str, after: float) -> None:
+    async def test_a_time_out_is_said_whatever_it_breaks_into(self) -> None:
+        with Web() as web, self.assertRaisesRegex(JobFailed, "was not fetched within 0 seconds"):
+            await fetch(web.url("/silent.csv"), Path(), reactor, limit=1, seconds=0)
+
+    async def assert_cancelled(self, page: str, after: float) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
         with Web() as web:
@@ -28,10 +33,10 @@ class CancelTests(TestCase):
                 await fetching
 
     async def test_while_it_connects(self) -> None:
-        await self.cancelled("/silent.csv", 0)
+        await self.assert_cancelled("/silent.csv", 0)
 
     async def test_while_it_waits_for_the_answer(self) -> None:
-        await self.cancelled("/silent.csv", 0.3)
+        await self.assert_cancelled("/silent.csv", 0.3)
 
     async def test_while_it_reads(self) -> None:
-        await self.cancelled("/endless.csv", 0.3)
+        await self.assert_cancelled("/endless.csv", 0.3)
